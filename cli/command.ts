@@ -23,6 +23,11 @@ export function addGroup(parent: Command, name: string, description: string): Co
   return parent.command(name).description(description);
 }
 
+/** Explains in a command's help how `<job>` can be given. */
+export function explainJobArgument(command: Command): Command {
+  return command.addHelpText("after", "\n<job> is a job ID, the beginning of one, or latest.");
+}
+
 /** Adds examples to a command's help. */
 export function addExamples(command: Command, ...lines: string[]): Command {
   return command.addHelpText(

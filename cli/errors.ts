@@ -1,5 +1,6 @@
 /** Errors that end the program, and how they are printed: what happened, then what to do. */
 import { ApiError } from "../client/mod.ts";
+import { nameCommands } from "./api/routes.ts";
 
 /** The exit codes, as documented in `docs/cli.md`. */
 export const exitCodes = { ok: 0, failed: 1, usage: 2, interrupted: 130 } as const;
@@ -42,10 +43,15 @@ function formatApiError({ problem, code, status, message }: ApiError): string {
       ...(problems.length > maxListedProblems ? [`… and ${problems.length - maxListedProblems} more`] : []),
     ]
     : [message];
+  const text = nameCommands(lines.join("\n"));
   const hint = hints[code];
-  if (hint !== undefined) lines.push(hint);
-  if (status >= 500) lines.push(`Request ID: ${problem.request_id}`);
-  return lines.join("\n");
+  const [command] = hint === undefined ? [] : /`[^`]+`/.exec(hint) ?? [];
+  return [
+    text,
+    // The message may name the command already.
+    ...(hint === undefined || (command !== undefined && text.includes(command)) ? [] : [hint]),
+    ...(status >= 500 ? [`Request ID: ${problem.request_id}`] : []),
+  ].join("\n");
 }
 
 /** What a CLI user can do, in addition to the API's own advice. */

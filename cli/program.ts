@@ -12,6 +12,7 @@ import { addFiles } from "./commands/files.ts";
 import { addJobs } from "./commands/jobs/index.ts";
 import { addKeys } from "./commands/keys.ts";
 import { addModels } from "./commands/models.ts";
+import { addOpen } from "./commands/open.ts";
 import { addWebhooks } from "./commands/webhooks.ts";
 import { addDeploy } from "../deploy/commands.ts";
 import { print, printJson } from "./terminal/output.ts";
@@ -35,6 +36,7 @@ Exit codes: 0 success, 1 failure, 2 invalid usage, 130 interrupted (a followed j
   addModels(program);
   addEstimate(program);
   addJobs(program);
+  addOpen(program);
   addAdapter(program);
   addChat(program);
   addEvaluations(program);

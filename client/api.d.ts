@@ -1993,6 +1993,8 @@ export interface components {
       total_steps: number | null;
       tokens_per_second: number | null;
       training_loss: number | null;
+      /** @description Seconds that GPU workers have spent on the job, without the time that it was queued or paused; null in lists */
+      running_seconds: number | null;
       /** @description US dollars */
       cost_usd: number;
       spend_cap_usd: number | null;
@@ -2162,6 +2164,8 @@ export interface components {
       /** @description How to get a project, if you have none */
       hint: string | null;
       invitations: components["schemas"]["ProjectInvitation"][];
+      /** @description The address of the dashboard, if the operator has set one; a job is at `/jobs/{id}` below it */
+      dashboard_url: string | null;
     };
     MetricsPoint: {
       /** @description step */

@@ -83,7 +83,7 @@ export function addInstallationOptions(command: Command, startEmulators?: StartE
 
 /** Adds `deploy` and `destroy`. */
 export function addDeploy(program: Command, startEmulators?: StartEmulators): void {
-  addInstallationOptions(
+  const deployCommand = addInstallationOptions(
     addCommand(
       program,
       "deploy",
@@ -129,7 +129,6 @@ export function addDeploy(program: Command, startEmulators?: StartEmulators): vo
       "user of a private image registry; the password is TUNEBASE_REGISTRY_PASSWORD",
     )
     .option("--smoke", "afterwards, fine-tune the first model on 20 rows and call it by name; costs GPU time")
-    .option("--no-smoke", "on emulators, where it is the default: skip that")
     .addHelpText(
       "after",
       `
@@ -150,6 +149,9 @@ Examples:
         { mustExist: false, changes: !options.dryRun },
       )
     );
+  if (startEmulators !== undefined) {
+    deployCommand.option("--no-smoke", "on emulators, where it is the default: skip that");
+  }
 
   addInstallationOptions(
     addCommand(

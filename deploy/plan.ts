@@ -35,6 +35,9 @@ export async function applySteps(
   }
 }
 
+const removalOrder = (steps: Step[]) =>
+  steps.toReversed().toSorted((a, b) => Number(b.removedFirst ?? false) - Number(a.removedFirst ?? false));
+
 /** What `destroy` would remove, the last step's first. `data`: also what users have stored. */
 export async function planRemovals(
   steps: Step[],
@@ -42,7 +45,7 @@ export async function planRemovals(
   options: { data: boolean },
 ): Promise<PlannedStep[]> {
   const planned: PlannedStep[] = [];
-  for (const step of steps.toReversed()) {
+  for (const step of removalOrder(steps)) {
     const changes = await step.planRemoval?.(context, options) ?? [];
     if (changes.length > 0) planned.push({ step, changes });
   }
@@ -56,7 +59,7 @@ export async function removeSteps(
   options: { data: boolean },
   done: (step: Step, seconds: number) => void,
 ): Promise<void> {
-  for (const step of steps.toReversed()) {
+  for (const step of removalOrder(steps)) {
     if ((await step.planRemoval?.(context, options) ?? []).length === 0) continue;
     const started = performance.now();
     await step.remove?.(context, options);

@@ -136,7 +136,8 @@ export async function lockProfile(profile: string): Promise<() => Promise<void>>
 }
 
 function isRunning(pid: number): boolean {
-  if (pid === 0) return false;
+  // In a container, an earlier run may have had this one's id.
+  if (pid === 0 || pid === process.pid) return false;
   try {
     process.kill(pid, 0);
     return true;

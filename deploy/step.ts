@@ -48,4 +48,6 @@ export interface Step {
   /** What `destroy` would delete; absent where deleting another step's work deletes this one's. */
   planRemoval?(context: Context, options: { data: boolean }): Promise<Change[]>;
   remove?(context: Context, options: { data: boolean }): Promise<void>;
+  /** Is removed before all others: it would use what they remove. */
+  removedFirst?: true;
 }

@@ -1,5 +1,5 @@
 /** What the CLI asks about models. */
-import { unwrap } from "../../client/mod.ts";
+import { ApiError, unwrap } from "../../client/mod.ts";
 import { CliError, exitCodes } from "../errors.ts";
 import type { Session } from "./session.ts";
 
@@ -11,4 +11,16 @@ export async function findBase({ api }: Session, model: string): Promise<string>
   const found = unwrap(await api.GET("/models/{id}", { params: { path: { id: model } } }));
   if ("base_model" in found) return found.base_model;
   throw new CliError(`${model} is a base model already: leave out --base.`, exitCodes.usage);
+}
+
+/** Throws the API's error when the model does not exist. */
+export async function requireModel({ api }: Session, id: string): Promise<void> {
+  // The API knows checkpoints by name, but does not list them.
+  if (/:ckpt-step-\d+$/.test(id)) return;
+  try {
+    unwrap(await api.GET("/models/{id}", { params: { path: { id } } }));
+  } catch (error) {
+    // A key may create jobs without `models:read`; the API then checks the model later.
+    if (!(error instanceof ApiError && error.code === "insufficient_scope")) throw error;
+  }
 }

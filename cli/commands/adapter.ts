@@ -1,17 +1,24 @@
-/** `adapter download`: saves the adapter in a folder that PEFT and vLLM can load. */
-import { relative } from "node:path";
-import { type Schemas, unwrap } from "../../client/mod.ts";
-import { openSession, type Session } from "../api/session.ts";
-import { addCommand, addExamples, addGroup, type Command, type CommonOptions } from "../command.ts";
+/** `adapter`: `download` saves the adapter in a folder that PEFT and vLLM can load. */
+import { join, relative } from "node:path";
+import { resolveJob } from "../api/job_reference.ts";
+import { openSession } from "../api/session.ts";
+import {
+  addCommand,
+  addExamples,
+  addGroup,
+  type Command,
+  type CommonOptions,
+  explainJobArgument,
+} from "../command.ts";
 import { formatBytes } from "../terminal/format.ts";
 import { print, printJson, printNote } from "../terminal/output.ts";
-import { TransferProgress } from "../terminal/transfer_progress.ts";
-import { downloadAll } from "../transfers/download.ts";
-
-type Adapter = Schemas["Adapter"] | Schemas["CheckpointAdapter"];
+import { downloadAdapter, getAdapter, manifestName } from "../transfers/adapter.ts";
+import { addPush } from "./push.ts";
 
 export function addAdapter(program: Command): void {
-  const adapter = addGroup(program, "adapter", "Download trained adapters");
+  const adapter = explainJobArgument(
+    addGroup(program, "adapter", "Download trained adapters, or push them to the Hugging Face Hub"),
+  );
   addExamples(
     addCommand(
       adapter,
@@ -22,23 +29,20 @@ export function addAdapter(program: Command): void {
       .option("--checkpoint <id>", "download a checkpoint instead of the final adapter")
       .action(download),
     "adapter download ftjob-0192… --dir support-bot",
+    "adapter download latest",
   );
+  addPush(adapter);
 }
 
 async function download(
-  job: string,
+  reference: string,
   options: CommonOptions & { dir?: string; checkpoint?: string },
 ): Promise<void> {
   const session = await openSession();
+  const job = await resolveJob(session, reference);
   const adapter = await getAdapter(session, job, options.checkpoint);
   const folder = options.dir ?? `adapter-${options.checkpoint ?? job}`;
-  const progress = new TransferProgress("downloading", adapter.total_bytes);
-  const files = await downloadAll(
-    folder,
-    adapter.files,
-    async () => (await getAdapter(session, job, options.checkpoint)).files,
-    (bytes) => progress.update(bytes),
-  ).finally(() => progress.end());
+  const files = await downloadAdapter(session, adapter, folder, job, options.checkpoint);
   if (options.json) return printJson(adapter);
   adapter.files.forEach((file, i) => {
     const { path = file.path, result = "unchanged" } = files[i] ?? {};
@@ -48,16 +52,7 @@ async function download(
       }  sha256 ${file.sha256}`,
     );
   });
-  printNote(`All files match the manifest. Base model: ${adapter.base_model}`);
-}
-
-async function getAdapter({ api }: Session, id: string, checkpoint?: string): Promise<Adapter> {
-  if (checkpoint === undefined) {
-    return unwrap(await api.GET("/fine_tuning/jobs/{id}/adapter", { params: { path: { id } } }));
-  }
-  return unwrap(
-    await api.GET("/fine_tuning/jobs/{id}/checkpoints/{checkpoint}/adapter", {
-      params: { path: { id, checkpoint } },
-    }),
-  );
+  printNote(`All files match ${relative("", join(folder, manifestName))}. Base model: ${adapter.base_model}`);
+  const card = adapter.files.find(({ path }) => path === "README.md");
+  if (card !== undefined) printNote(`For code that loads it: ${relative("", join(folder, card.path))}`);
 }

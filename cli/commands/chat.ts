@@ -13,6 +13,7 @@ import { print, printJson, printNote, stderrColors, stdoutColors } from "../term
 import { isInteractive } from "../terminal/prompt.ts";
 import { withAbortOnSigint } from "../terminal/sigint.ts";
 import { StatusLine } from "../terminal/status_line.ts";
+import { displayName, isStdin } from "../transfers/stdin_file.ts";
 
 interface ChatOptions {
   json?: boolean;
@@ -33,7 +34,7 @@ export function addChat(program: Command): void {
     .option("--system <text>", "system prompt")
     .option("--temperature <n>", "0 always picks the likeliest token", parseTemperature)
     .option("--max-tokens <n>", "maximum length of an answer", parseInteger(1))
-    .option("--tools <path>", "JSON file with an array of tools")
+    .option("--tools <path>", "JSON file with an array of tools, or - for stdin")
     .action(chat);
   addExamples(
     command,
@@ -44,6 +45,9 @@ export function addChat(program: Command): void {
 }
 
 async function chat(model: string, message: string | undefined, options: ChatOptions): Promise<void> {
+  if (isStdin(options.tools ?? "") && (message === undefined || isStdin(message))) {
+    throw new CliError("--tools - reads stdin: pass the message as an argument.", exitCodes.usage);
+  }
   const settings: ChatSettings = {
     ...(options.temperature === undefined ? {} : { temperature: options.temperature }),
     ...(options.maxTokens === undefined ? {} : { max_completion_tokens: options.maxTokens }),
@@ -238,16 +242,18 @@ async function askForResults(
 }
 
 async function readTools(path: string): Promise<unknown[]> {
-  const text = await readFile(path, "utf8");
+  const text = isStdin(path) ? await readStdin() : await readFile(path, "utf8");
   let tools: unknown;
   try {
     tools = JSON.parse(text);
   } catch (error) {
-    throw new CliError(`${path} is not valid JSON: ${formatError(error)}`, exitCodes.usage);
+    throw new CliError(`${displayName(path)} is not valid JSON: ${formatError(error)}`, exitCodes.usage);
   }
   if (!Array.isArray(tools)) {
     throw new CliError(
-      `${path} must be an array of tools, such as [{"type": "function", "function": {"name": "get_order"}}].`,
+      `${
+        displayName(path)
+      } must be an array of tools, such as [{"type": "function", "function": {"name": "get_order"}}].`,
       exitCodes.usage,
     );
   }

@@ -15,6 +15,7 @@ import { CliError } from "../errors.ts";
 import { pluralize } from "../terminal/format.ts";
 import { print, printJson, printNote, stdoutColors } from "../terminal/output.ts";
 import { TransferProgress } from "../terminal/transfer_progress.ts";
+import { displayName, withReadableFile } from "../transfers/stdin_file.ts";
 
 const maxIssuesOnStderr = 5;
 
@@ -23,13 +24,14 @@ export function addConvert(files: Command): void {
     addCommand(
       files,
       "convert <path>",
-      "Convert CSV, Parquet, JSON, ShareGPT, Alpaca and other files to canonical JSONL; needs no login",
+      "Convert CSV, Parquet, JSON, ShareGPT, Alpaca and other files (- for stdin) to canonical JSONL; needs no login",
     )
       .option("--to <path>", "write the converted rows to this path, - for stdout (default: show a preview)")
       .option("--preview", "show the first rows before and after conversion, and write nothing")
       .action(convert),
     "files convert rows.csv --preview",
     "files convert sharegpt.json --to rows.jsonl",
+    "files convert - --to - < rows.csv | tunebase files upload -",
   );
 }
 
@@ -45,7 +47,10 @@ interface Result {
 }
 type Write = (rows: Uint8Array) => Promise<unknown>;
 
-async function convert(path: string, options: Options): Promise<void> {
+const convert = (path: string, options: Options): Promise<void> =>
+  withReadableFile(path, (local) => convertFile(local, displayName(path), options));
+
+async function convertFile(path: string, name: string, options: Options): Promise<void> {
   const to = options.preview ? undefined : options.to;
   if (to !== undefined && await isSameFile(path, to)) {
     throw new CliError(`--to ${to} would overwrite the input. Choose another path.`);
@@ -60,8 +65,8 @@ async function convert(path: string, options: Options): Promise<void> {
     else if (to === "-") {
       // stdout is for the rows.
       for (const issue of report.errors.slice(0, maxIssuesOnStderr)) printNote(describeIssue(issue));
-    } else printReport(path, report);
-    throw new CliError(`Cannot convert ${path}.${to === undefined ? "" : " Nothing was written."}`);
+    } else printReport(name, report);
+    throw new CliError(`Cannot convert ${name}.${to === undefined ? "" : " Nothing was written."}`);
   }
   if (to === "-") return;
   if (options.json) {
@@ -70,7 +75,7 @@ async function convert(path: string, options: Options): Promise<void> {
   }
   if (conversion === null) {
     print(
-      `${path} is canonical JSONL (${report.format}, ${pluralize(report.rows, "row")}): nothing to convert.`,
+      `${name} is canonical JSONL (${report.format}, ${pluralize(report.rows, "row")}): nothing to convert.`,
     );
   } else printConversion(conversion);
   if (to !== undefined) print(`${stdoutColors.green("written")}  ${to}`);

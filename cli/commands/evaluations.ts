@@ -2,7 +2,8 @@
 import process from "node:process";
 import { type Schemas, unwrap } from "../../client/mod.ts";
 import { graderName } from "../../supabase/functions/_shared/contracts/evaluation.ts";
-import { findBase } from "../api/models.ts";
+import { checkMetadata } from "../api/metadata.ts";
+import { findBase, requireModel } from "../api/models.ts";
 import { openSession, type Session, sleep } from "../api/session.ts";
 import type { BodyOf } from "../api/types.ts";
 import {
@@ -15,12 +16,12 @@ import {
   parsePair,
   parseTemperature,
 } from "../command.ts";
-import { exitCodes } from "../errors.ts";
+import { CliError, exitCodes } from "../errors.ts";
 import { formatCount, formatTime, formatUsd, humanize, pluralize } from "../terminal/format.ts";
 import { print, printFields, printJson, printNote, printTable, stdoutColors } from "../terminal/output.ts";
 import { withAbortOnSigint } from "../terminal/sigint.ts";
 import { StatusLine } from "../terminal/status_line.ts";
-import { isFileId, requireLocalFile, resolveFile } from "../transfers/named_file.ts";
+import { requireFiles, resolveFile } from "../transfers/named_file.ts";
 
 type Evaluation = Schemas["Evaluation"];
 type Grader = Schemas["EvaluationGrader"];
@@ -39,13 +40,15 @@ interface EvalOptions extends CommonOptions {
 }
 
 const pollMs = 2000;
+/** The API's limit. */
+const maxModels = 4;
 const collect = (text: string, previous: string[]) => [...previous, text];
 
 export function addEvaluations(program: Command): void {
   const command = addCommand(
     program,
     "eval <model> <file>",
-    "Compare a model with its base over the rows of a file (a path or a file ID)",
+    "Compare a model with its base over the rows of a file (a path, a file ID, or - for stdin)",
   )
     .option("--no-base", "do not ask the base model")
     .option("--compare <model>", "also ask this model; can be repeated", collect, [])
@@ -88,16 +91,22 @@ export function addEvaluations(program: Command): void {
 }
 
 async function create(model: string, file: string, options: EvalOptions): Promise<void> {
-  if (!isFileId(file)) await requireLocalFile(file);
+  checkMetadata(options.metadata);
   const session = await openSession();
-  const models = [model, ...(options.base ? [await findBase(session, model)] : []), ...options.compare];
+  await requireFiles(session, [file]);
+  const base = options.base ? [await findBase(session, model)] : [];
+  const models = [...new Set([model, ...base, ...options.compare])];
+  if (models.length > maxModels) {
+    throw new CliError(`An evaluation compares at most ${maxModels} models.`, exitCodes.usage);
+  }
+  for (const id of options.base ? options.compare : models) await requireModel(session, id);
   const graders: Grader[] = [
     ...options.contains.map((value) => ({ type: "contains" as const, value, ignore_case: false })),
     ...options.regex.map((pattern) => ({ type: "regex" as const, pattern, ignore_case: false })),
   ];
   const { id } = await resolveFile(session, file, options);
   const body: BodyOf<"createEvaluation"> = {
-    models: [...new Set(models)],
+    models,
     file: id,
     ...(graders.length === 0 ? {} : { graders }),
     ...(options.rows === undefined ? {} : { max_rows: options.rows }),

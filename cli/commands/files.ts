@@ -1,6 +1,7 @@
 /** `files`: upload, validate, list, show and delete. */
 import { createWriteStream } from "node:fs";
 import { stat } from "node:fs/promises";
+import process from "node:process";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { unwrap } from "../../client/mod.ts";
@@ -11,6 +12,7 @@ import {
   addGroup,
   type Command,
   type CommonOptions,
+  InvalidArgumentError,
   parseDuration,
   parseInteger,
 } from "../command.ts";
@@ -21,22 +23,29 @@ import { CliError } from "../errors.ts";
 import { formatBytes, formatTime, pluralize } from "../terminal/format.ts";
 import { print, printFields, printJson, printNote, printTable } from "../terminal/output.ts";
 import { TransferProgress } from "../terminal/transfer_progress.ts";
+import { requireFiles } from "../transfers/named_file.ts";
+import { withReadableFile } from "../transfers/stdin_file.ts";
 import { type File, uploadFile } from "../transfers/upload.ts";
 import { addConvert } from "./convert.ts";
 
 export function addFiles(program: Command): void {
   const files = addGroup(program, "files", "Manage training files");
   addExamples(
-    addCommand(files, "upload <path...>", "Upload files; resumes interrupted uploads of large files")
+    addCommand(
+      files,
+      "upload <path...>",
+      "Upload files, or - for stdin; resumes interrupted uploads of large files",
+    )
       .option(
         "--expires-after <duration>",
         "time until the server deletes the file, from 1h to 30d",
-        parseDuration,
+        parseExpiry,
       )
       .option("--no-wait", "do not wait until the server has validated a large file")
       .action(upload),
     "files upload rows.jsonl",
     "files upload rows.jsonl.gz --expires-after 7d",
+    "files upload - < rows.jsonl",
   );
   addExamples(
     addCommand(
@@ -54,20 +63,33 @@ export function addFiles(program: Command): void {
     .option("--after <id>", "show files older than this ID")
     .action(list);
   addCommand(files, "get <file>", "Show a file and its validation report")
-    .option("-o, --output <path>", "save the file's content to this path")
+    .option("-o, --output <path>", "save the file's content to this path, - for stdout")
     .action(get);
   addCommand(files, "delete <file...>", "Delete files").action(remove);
+}
+
+const hour = 3600;
+
+function parseExpiry(text: string): number {
+  const seconds = parseDuration(text);
+  if (seconds < hour || seconds > 30 * 24 * hour) {
+    throw new InvalidArgumentError("It must be from 1h to 30d.");
+  }
+  return seconds;
 }
 
 async function upload(
   paths: string[],
   options: CommonOptions & { expiresAfter?: number; wait: boolean },
 ): Promise<void> {
-  await Promise.all(paths.map((path) => stat(path))); // a missing file fails before the first upload
   const session = await openSession();
+  await requireFiles(session, paths, { ids: false });
   for (const path of paths) {
     const { expiresAfter, wait, json } = options;
-    const file = await uploadFile(session, path, { expiresAfter, wait, quiet: json });
+    const file = await withReadableFile(
+      path,
+      (local) => uploadFile(session, local, { expiresAfter, wait, quiet: json }),
+    );
     if (json) printJson(file, paths.length > 1);
     else print(`${file.id}  ${file.filename}  ${formatBytes(file.bytes)}  ${describeContent(file)}`);
   }
@@ -127,9 +149,13 @@ async function get(id: string, options: CommonOptions & { output?: string }): Pr
   if (options.output !== undefined) {
     const response = await session.fetch(`/files/${encodeURIComponent(id)}/content`);
     if (!response.ok) unwrap({ error: await response.json(), response });
+    const toStdout = options.output === "-";
     if (response.body !== null) {
-      await pipeline(Readable.fromWeb(response.body), createWriteStream(options.output));
+      const content = Readable.fromWeb(response.body);
+      if (toStdout) await pipeline(content, process.stdout, { end: false });
+      else await pipeline(content, createWriteStream(options.output));
     }
+    if (toStdout) return;
     printNote(`Saved to ${options.output}.`);
   }
   if (options.json) return printJson(file);

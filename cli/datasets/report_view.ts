@@ -4,6 +4,7 @@ import {
   type Finding,
   sentence,
 } from "../../supabase/functions/_shared/datasets/report.ts";
+import { nameCommands } from "../api/routes.ts";
 import { formatBytes, formatCount, pluralize } from "../terminal/format.ts";
 import { print, printFields, stdoutColors } from "../terminal/output.ts";
 
@@ -38,6 +39,7 @@ export function printReport(name: string, report: Report): void {
         }`,
     ],
   ]);
+  printHistogram(report.tokens.histogram);
   for (const issue of errors) print(`${stdoutColors.red("error")}    ${describeIssue(issue)}`);
   for (const issue of report.warnings) print(`${stdoutColors.yellow("warning")}  ${describeIssue(issue)}`);
   const unlisted = Object.values(report.problems).reduce<number>((sum, rows) => sum + (rows ?? 0), 0) -
@@ -47,6 +49,30 @@ export function printReport(name: string, report: Report): void {
     print(`… and ${formatCount(unlisted)} more. By kind: ${byKind.join(", ")}.`);
   }
   if (!report.complete) print("Too many invalid rows: validation stopped before the end of the file.");
+}
+
+const histogramWidth = 40;
+
+/** Rows by their length in tokens, from the shortest bucket that has rows to the longest. */
+function printHistogram(buckets: Report["tokens"]["histogram"]): void {
+  const first = buckets.findIndex(({ rows }) => rows > 0);
+  if (first === -1) return;
+  const shown = buckets.slice(first, buckets.findLastIndex(({ rows }) => rows > 0) + 1);
+  const most = Math.max(...shown.map(({ rows }) => rows));
+  const lines = shown.map(({ up_to, rows }, index) => ({
+    label: up_to === null
+      ? `over ${formatCount(buckets.at(-2)?.up_to ?? 0)}`
+      : `${formatCount((buckets[first + index - 1]?.up_to ?? 0) + 1)}–${formatCount(up_to)}`,
+    count: formatCount(rows),
+    // At least one mark for a bucket that has rows.
+    bar: "█".repeat(rows === 0 ? 0 : Math.max(1, Math.round(histogramWidth * rows / most))),
+  }));
+  const labelWidth = Math.max(...lines.map(({ label }) => label.length));
+  const countWidth = Math.max(...lines.map(({ count }) => count.length));
+  print(`  ${stdoutColors.dim("rows by length in tokens")}`);
+  for (const { label, count, bar } of lines) {
+    print(`    ${label.padStart(labelWidth)}  ${count.padStart(countWidth)}  ${bar}`.trimEnd());
+  }
 }
 
 function describeRows({ rows, error_rows, rows_without_labels }: Report): string {
@@ -65,4 +91,4 @@ function describeDuplicates({ duplicates }: Report): string | null {
 }
 
 export const describeIssue = (issue: Issue): string =>
-  `${issue.line === null ? "file:" : `line ${issue.line}:`} ${sentence(issue as Finding)}`;
+  `${issue.line === null ? "file:" : `line ${issue.line}:`} ${nameCommands(sentence(issue as Finding))}`;

@@ -1,6 +1,7 @@
 /** Follows a job until it finishes: events as they arrive, and progress as a bar, or as plain lines without a terminal. */
 import { EventSourceParserStream } from "eventsource-parser/stream";
 import { ApiError, unwrap } from "../../client/mod.ts";
+import { nameCommands } from "../api/routes.ts";
 import { type Session, sleep } from "../api/session.ts";
 import { exitCodes, networkErrorReason, UnreachableError } from "../errors.ts";
 import { formatDuration, formatUsd } from "../terminal/format.ts";
@@ -20,6 +21,14 @@ const logIntervalMs = 10_000;
 const maxReconnectDelayMs = 15_000;
 /** How many earlier messages are shown when following starts. */
 const recentMessages = 20;
+/** What happens after the last step: the step count no longer moves. */
+const finalStages: { [stage: string]: string } = {
+  training: "last step done, finishing",
+  evaluating: "comparing base and fine-tuned model",
+  saving: "saving the adapter",
+  uploading: "uploading and verifying the adapter",
+  completed: "checking the adapter's files",
+};
 /** Without a terminal there is no width to fit. */
 const logWidth = 120;
 
@@ -46,6 +55,7 @@ class JobFollower {
   #isDone = false;
   #loggedAt = 0;
   #loggedBar = "";
+  #finalStage: { stage: string; since: number } | null = null;
 
   constructor(
     readonly session: Session,
@@ -199,26 +209,42 @@ class JobFollower {
   #draw(): void {
     if (this.json || this.#job === null || this.#isDone) return;
     const job = this.#job;
+    const [finalStage, isNewStage] = this.#updateFinalStage(job);
     const bar = renderBar({
       status: job.status,
-      stage: job.status === "running" ? job.stage : null,
+      stage: finalStage ?? (job.status === "running" ? job.stage : null),
       percent: job.progress,
       epoch: job.current_epoch ?? 0,
-      epochs: job.total_epochs,
+      epochs: finalStage === null ? job.total_epochs : null,
       step: job.current_step ?? 0,
-      steps: job.total_steps,
+      steps: finalStage === null ? job.total_steps : null,
       loss: this.#losses.at(-1) ?? job.training_loss,
       losses: this.#losses,
-      tokensPerSecond: job.status === "running" ? this.#tokensPerSecond : null,
+      tokensPerSecond: job.status === "running" && finalStage === null ? this.#tokensPerSecond : null,
       secondsLeft: job.estimated_finish === null ? null : job.estimated_finish - Date.now() / 1000,
       costUsd: job.cost_usd,
     }, this.#status.isLive ? this.#status.width : logWidth);
     if (this.#status.isLive) this.#status.show(bar);
-    else if (bar !== this.#loggedBar && Date.now() - this.#loggedAt >= logIntervalMs) {
+    else if (bar !== this.#loggedBar && (isNewStage || Date.now() - this.#loggedAt >= logIntervalMs)) {
       this.#loggedAt = Date.now();
       this.#loggedBar = bar;
       print(bar);
     }
+  }
+
+  /** After the last step: what is being done and for how long, and whether that is new. */
+  #updateFinalStage({ status, stage, current_step, total_steps }: Job): [string | null, boolean] {
+    const isAfterSteps = status === "running" && stage !== null && current_step !== null &&
+      current_step === total_steps;
+    const text = isAfterSteps ? finalStages[stage] : undefined;
+    if (text === undefined) {
+      this.#finalStage = null;
+      return [null, false];
+    }
+    const isNew = this.#finalStage?.stage !== stage;
+    if (isNew || this.#finalStage === null) this.#finalStage = { stage: stage ?? "", since: Date.now() };
+    const seconds = (Date.now() - this.#finalStage.since) / 1000;
+    return [seconds < 2 ? text : `${text}, ${formatDuration(seconds)}`, isNew];
   }
 
   /** Prints how the job ended; returns the exit code. */
@@ -228,7 +254,9 @@ class JobFollower {
     else if (job.status === "cancelled") {
       print(`The job was cancelled. Total cost: ${formatUsd(job.cost_usd)}.`);
     } else {
-      printNote([`The job failed: ${job.error?.message ?? ""}`, job.error?.hint ?? ""].join("\n").trim());
+      printNote(nameCommands(
+        [`The job failed: ${job.error?.message ?? ""}`, job.error?.hint ?? ""].join("\n").trim(),
+      ));
     }
     return job.status === "succeeded" ? exitCodes.ok : exitCodes.failed;
   }
@@ -239,16 +267,16 @@ class JobFollower {
       [
         `Succeeded: ${job.fine_tuned_model}`,
         first !== undefined && last !== undefined ? `loss ${first.toFixed(3)} → ${last.toFixed(3)}` : null,
-        job.started_at !== null && job.finished_at !== null
-          ? formatDuration(job.finished_at - job.started_at)
-          : null,
+        job.running_seconds === null ? null : formatDuration(job.running_seconds),
         formatUsd(job.cost_usd),
       ].filter((part) => part !== null).join("  "),
     );
     if (job.evaluation !== null) {
       print(`Base → fine-tuned: ${evaluationLines(job.evaluation).join(", ")}`);
     }
-    printNote(`Next: tunebase adapter download ${this.id}`);
+    printNote(`Next: tunebase adapter download ${this.id}
+      tunebase chat ${job.fine_tuned_model}
+      tunebase open ${this.id}`);
   }
 }
 

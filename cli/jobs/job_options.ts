@@ -1,7 +1,8 @@
 /** The options that describe a job, and the request body they make. */
-import { ApiError, unwrap } from "../../client/mod.ts";
+import { unwrap } from "../../client/mod.ts";
 import { limits } from "../../supabase/functions/_shared/contracts/limits.ts";
 import type { Session } from "../api/session.ts";
+import { requireModel } from "../api/models.ts";
 import type { BodyOf } from "../api/types.ts";
 import {
   type Command,
@@ -9,10 +10,10 @@ import {
   InvalidArgumentError,
   parseInteger,
   parsePair,
-  parsePositive,
 } from "../command.ts";
+import { checkMetadata } from "../api/metadata.ts";
 import { CliError, exitCodes } from "../errors.ts";
-import { isFileId, requireLocalFile, resolveFile } from "../transfers/named_file.ts";
+import { requireFiles, resolveFile } from "../transfers/named_file.ts";
 import { addHyperparameterOptions, readHyperparameters } from "./hyperparameter_options.ts";
 
 export interface JobOptions extends CommonOptions {
@@ -33,7 +34,7 @@ type Hyperparameters = NonNullable<JobRequest["hyperparameters"]>;
 export function addJobOptions(command: Command): Command {
   command
     .option("-m, --model <model>", "base model to fine-tune (default: the only one available)")
-    .option("--validation <file>", "validation data: a path or a file ID");
+    .option("--validation <file>", "validation data: a path, a file ID, or - for stdin");
   addHyperparameterOptions(command);
   return command
     .option(
@@ -44,7 +45,7 @@ export function addJobOptions(command: Command): Command {
     .option("--suffix <text>", "suffix of the fine-tuned model's name", parseSuffix)
     .option("--seed <n>", "random seed for shuffling and adapter initialization", parseInteger())
     .option("--metadata <key=value>", "metadata to find the job by; can be repeated", parsePair)
-    .option("--spend-cap <usd>", "stop the job when it reaches this cost", parsePositive);
+    .option("--spend-cap <usd>", "stop the job when it reaches this cost", parseSpendCap);
 }
 
 function parseSuffix(text: string): string {
@@ -56,6 +57,16 @@ function parseSuffix(text: string): string {
   return text;
 }
 
+function parseSpendCap(text: string): number {
+  const value = Number(text);
+  if (!(value >= limits.minSpendCapUsd && value <= limits.maxSpendCapUsd)) {
+    throw new InvalidArgumentError(
+      `It must be an amount in dollars from ${limits.minSpendCapUsd} to ${limits.maxSpendCapUsd}.`,
+    );
+  }
+  return value;
+}
+
 /** The request body. Uploads the files given by path, after every argument has been checked. */
 export async function buildJobRequest(
   session: Session,
@@ -64,10 +75,10 @@ export async function buildJobRequest(
 ): Promise<JobRequest> {
   const hyperparameters = readHyperparameters({ ...options }, options.set) as Hyperparameters;
   const named = [trainingFile, ...(options.validation === undefined ? [] : [options.validation])];
-  await Promise.all(named.filter((name) => !isFileId(name)).map(requireLocalFile));
-  const model = options.model === undefined
-    ? await findOnlyModel(session)
-    : await requireModel(session, options.model);
+  checkMetadata(options.metadata);
+  await requireFiles(session, named);
+  const model = options.model === undefined ? await findOnlyModel(session) : options.model;
+  if (options.model !== undefined) await requireModel(session, options.model);
   const training = await resolveFile(session, trainingFile, options);
   const validation = options.validation === undefined
     ? null
@@ -97,15 +108,4 @@ async function findOnlyModel({ api }: Session): Promise<string> {
     throw new CliError(`Choose a model with --model. Available: ${models.join(", ")}.`, exitCodes.usage);
   }
   return only;
-}
-
-/** Throws the API's error when the model does not exist. */
-async function requireModel({ api }: Session, id: string): Promise<string> {
-  try {
-    unwrap(await api.GET("/models/{id}", { params: { path: { id } } }));
-  } catch (error) {
-    // A key may create jobs without `models:read`; the API then checks the model later.
-    if (!(error instanceof ApiError && error.code === "insufficient_scope")) throw error;
-  }
-  return id;
 }

@@ -121,7 +121,9 @@ export function judge({ lines }: Pick<Bill, "lines">): Check {
     return warning(
       "bills",
       found,
-      `See \`${billsCommand}\`. If RunPod's bill is complete, the price in tunebase.base_models.gpu_config is too high.`,
+      `See \`${billsCommand}\`. The price in tunebase.base_models.gpu_config is that of the most expensive GPU pool, so that spend caps hold. To count less, allow only cheaper pools: \`${
+        commandLine("deploy --gpu POOL,…")
+      }\`.`,
     );
   }
   return ok("bills", found);

@@ -8,6 +8,8 @@ import { version } from "../../cli/version.ts";
 export const supabaseFunctions: Step = {
   id: "supabase-functions",
   title: "Edge functions",
+  // Jobs must not fail because their endpoint is gone.
+  removedFirst: true,
   async plan(context) {
     return (await outdated(context)).map(({ change }) => change);
   },

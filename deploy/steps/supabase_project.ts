@@ -6,7 +6,7 @@ import { PlatformError } from "../platforms/request.ts";
 import { saveState } from "../state.ts";
 import type { Context, Step } from "../step.ts";
 import { rejectKeyOutsideVault } from "./supabase_master_key.ts";
-import { rejectOtherProfile } from "./supabase_secrets.ts";
+import { rejectForeignSecrets, rejectOtherProfile } from "./supabase_secrets.ts";
 
 const pollMs = 5000;
 const patienceMs = 15 * 60_000;
@@ -14,7 +14,7 @@ const patienceMs = 15 * 60_000;
 export const supabaseProject: Step = {
   id: "supabase-project",
   title: "Supabase project",
-  async plan({ settings, state, supabase }) {
+  async plan({ runpodKey, settings, state, supabase }) {
     const { project } = settings;
     if (state.project !== null) {
       if ("ref" in project && project.ref !== state.project) {
@@ -33,6 +33,7 @@ export const supabaseProject: Step = {
       const there = supabase.at(project.ref);
       await rejectOtherProfile(there, settings.profile);
       await rejectKeyOutsideVault(there);
+      await rejectForeignSecrets(there, runpodKey);
       return [{
         action: "update",
         what: `Supabase project ${name} (${project.ref}, ${region})`,

@@ -88,6 +88,17 @@ export const supabaseSecrets: Step = {
   },
 };
 
+/** Throws a DeployError if the project's own functions may use a secret that a first deployment would overwrite. */
+export async function rejectForeignSecrets(supabase: SupabaseApi, runpodKey: string): Promise<void> {
+  const digests = await supabase.secretDigests();
+  const found = digests.get("RUNPOD_API_KEY");
+  if (digests.has("TUNEBASE_MASTER_KEY") || found === undefined || found === sha256(runpodKey)) return;
+  throw new DeployError(
+    "The project has a function secret RUNPOD_API_KEY with another value, which its own functions may use.",
+    "Set RUNPOD_API_KEY to that key, or delete the function secret if nothing uses it.",
+  );
+}
+
 /** The password of a database role, in base64url. */
 export const rolePassword = (masterKey: string, role: string): string =>
   deriveSecret(masterKey, `database-role/${role}`);
@@ -122,7 +133,7 @@ async function desired(
     RUNPOD_API_URL: target.runpodApi,
     TUNEBASE_INFERENCE_URL: target.inferenceUrl,
     TUNEBASE_MAX_FILE_BYTES: `${limit}`,
-    ...(settings.dashboardUrl === null ? {} : { TUNEBASE_DASHBOARD_URL: settings.dashboardUrl }),
+    ...(settings.dashboardUrl === null ? {} : { TUNEBASE_DASHBOARD_URL: `${settings.dashboardUrl}/#` }),
     ...target.functionSecrets,
   };
 }

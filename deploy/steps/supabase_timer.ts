@@ -16,6 +16,8 @@ const secretNames = "'tunebase_scheduler_url', 'tunebase_scheduler_secret'";
 export const supabaseTimer: Step = {
   id: "supabase-timer",
   title: "Timer",
+  // Jobs must not fail because their endpoint is gone.
+  removedFirst: true,
   async plan(context) {
     const { secrets, cron } = context.state.project === null
       ? { secrets: ["tunebase_scheduler_url", "tunebase_scheduler_secret"], cron: Object.keys(jobs) }
@@ -58,10 +60,13 @@ export const supabaseTimer: Step = {
   },
   async remove(context) {
     if (!await hasSchema(context, "cron")) return;
+    // The cron jobs last: as long as one exists, an interrupted removal continues here.
+    if (await hasSchema(context, "vault")) {
+      await context.supabase.execute(`delete from vault.secrets where name in (${secretNames})`);
+    }
     await context.supabase.execute(
       `select cron.unschedule(jobname) from cron.job where jobname in (${jobNames})`,
     );
-    await context.supabase.execute(`delete from vault.secrets where name in (${secretNames})`);
   },
 };
 

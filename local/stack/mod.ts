@@ -172,6 +172,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       ...marked(home),
       ...denoEnvironment(),
       ...callbackEnvironment(url, database.url, keys),
+      TUNEBASE_DASHBOARD_URL: `${url}/dashboard/#`,
       ...options.functionEnv,
     };
     await timed("functions api, tunebase-callback and scheduler are up", async () => {

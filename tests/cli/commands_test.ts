@@ -264,7 +264,10 @@ Deno.test("a job can be created on hold, started, paused, resumed and cancelled 
   const { err, out: nothing } = await run(1, ["jobs", "cancel", id, "--json"]);
   assertEquals(nothing, "");
   assertStringIncludes(err, "already cancelled");
-  assertStringIncludes((await run(1, ["jobs", "get", "ftjob-0"])).err, "Run `tunebase jobs list`");
+  assertStringIncludes(
+    (await run(1, ["jobs", "get", `ftjob-${"0".repeat(32)}`])).err,
+    "Run `tunebase jobs list`",
+  );
 });
 
 Deno.test("jobs get, events, metrics and checkpoints show a job", async () => {

@@ -197,7 +197,7 @@ Deno.test("a killed download resumes with the next call", async () => {
   assertEquals(code, 0, err);
   assertEquals(ranges(), ["bytes=1234567-"]);
   assertEquals(await saved("killed"), weights);
-  assertEquals(await entries("killed"), ["adapter_model.safetensors", "tokenizer"]);
+  assertEquals(await entries("killed"), ["adapter_model.safetensors", "manifest.json", "tokenizer"]);
 });
 
 Deno.test("an expired download link is renewed", async () => {

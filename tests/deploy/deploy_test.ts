@@ -4,10 +4,13 @@
  */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "#assert";
 import * as z from "zod";
-import { createContext } from "../../deploy/commands.ts";
+import { Command } from "commander";
+import { CliError } from "../../cli/errors.ts";
+import { addDeploy, createContext } from "../../deploy/commands.ts";
 import { DeployError } from "../../deploy/errors.ts";
 import { applySteps, planRemovals, planSteps, removeSteps } from "../../deploy/plan.ts";
 import { PlatformError } from "../../deploy/platforms/request.ts";
+import { savedSettings } from "../../deploy/questions.ts";
 import { loadState, saveState, type State } from "../../deploy/state.ts";
 import type { Context, Settings, Step } from "../../deploy/step.ts";
 import { credentialsFile, readCredentials } from "../../deploy/steps/owner.ts";
@@ -287,6 +290,9 @@ Deno.test("a project with an app is a host: it is the same after a deployment an
     assertStringIncludes(keyless.fix, "Add that key to Vault");
   }
   await context.supabase.deleteSecrets(["TUNEBASE_MASTER_KEY"]);
+  await context.supabase.setSecrets({ RUNPOD_API_KEY: "the app's" });
+  await assertRejects(() => planSteps(steps, again), DeployError, "RUNPOD_API_KEY with another value");
+  await context.supabase.deleteSecrets(["RUNPOD_API_KEY"]);
   const before = await snapshot(context);
 
   await deploy(context);
@@ -303,6 +309,7 @@ Deno.test("a project with an app is a host: it is the same after a deployment an
 Deno.test("a partial removal keeps the data, and deploying again brings everything back", async () => {
   const context = await installation("resumed");
   const names = (await planRemovals(steps, context, { data: false })).map(({ step }) => step.id);
+  assertEquals(names.slice(0, 2), ["supabase-timer", "supabase-functions"]);
   assert(!names.includes("supabase-data") && !names.includes("runpod-volume"), names.join(", "));
   // It is interrupted after each step.
   for (let n = 0; n <= names.length; n++) {
@@ -351,6 +358,37 @@ Deno.test("no secret is in a state file or in a line of output", async () => {
   const saved: State = await loadState("resumed", "emulators");
   await saveState(saved);
   assertEquals(((await Deno.stat(join(home, "deploy/resumed.json"))).mode ?? 0) & 0o777, 0o600);
+});
+
+Deno.test("a project that was deleted does not keep the rest from being removed", async () => {
+  const { state, settings, runpod } = await installation("resumed");
+  const { project } = state;
+  await saveState({ ...state, settings: savedSettings(settings) });
+  const response = await fetch(`${platforms.target.supabaseApi}/v1/projects/${project}`, {
+    method: "DELETE",
+    headers: { authorization: `Bearer ${platforms.supabaseToken}` },
+  });
+  assertEquals(response.status, 200, await response.text());
+  const destroy = (...flags: string[]) => {
+    const command = new Command("test").exitOverride();
+    addDeploy(command, () => Promise.resolve({ ...platforms, stop: () => Promise.resolve() }));
+    const common = ["destroy", "--profile", "resumed", "--target", "emulators", "--delete-data", "--yes"];
+    return command.parseAsync([...common, ...flags], { from: "user" });
+  };
+  // The token may be another account's.
+  const refused = await assertRejects(() => destroy(), CliError, `Supabase has no project ${project}`);
+  assertStringIncludes(refused.message, "SUPABASE_ACCESS_TOKEN");
+  assertEquals((await runpod.listVolumes()).length, 1);
+  const lost = await assertRejects(
+    async () => await planSteps(steps, await installation("resumed")),
+    DeployError,
+  );
+  assertStringIncludes(lost.fix, "destroy --delete-data --force --profile resumed");
+
+  await destroy("--force");
+  assertEquals([await runpod.listEndpoints(), await runpod.listVolumes()], [[], []]);
+  assertEquals((await loadState("resumed", "emulators")).project, null);
+  assertEquals(await readCredentials("resumed"), null);
 });
 
 /** The host app: its catalog, its rows, and its project's settings. */

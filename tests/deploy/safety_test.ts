@@ -5,11 +5,12 @@ import { runChecks } from "../../deploy/doctor/check.ts";
 import { DeployError } from "../../deploy/errors.ts";
 import { PlatformError } from "../../deploy/platforms/request.ts";
 import { readCredentials, readSettings } from "../../deploy/questions.ts";
-import { lockProfile, type SavedSettings, State } from "../../deploy/state.ts";
+import { lockProfile, profilesFolder, type SavedSettings, State } from "../../deploy/state.ts";
 import type { Context } from "../../deploy/step.ts";
 import { runpodVolume } from "../../deploy/steps/runpod_volume.ts";
 import { supabaseSecrets } from "../../deploy/steps/supabase_secrets.ts";
 import { supabaseTimer } from "../../deploy/steps/supabase_timer.ts";
+import { join } from "../../local/paths.ts";
 import { deployContext, masterKey, settings } from "./deploy_context.ts";
 import { startRunpodAccount } from "./runpod_account.ts";
 
@@ -84,11 +85,14 @@ Deno.test("no statement for Vault contains a secret: errors and logs of the data
 
 Deno.test("a profile is for one run at a time; a lock of a process that ended does not count", async () => {
   await using _home = deployContext({ runpodRest: "" }); // sets TUNEBASE_HOME
+  const file = join(profilesFolder(), "default.lock");
   const unlock = await lockProfile("default");
+  assertEquals(await Deno.readTextFile(file), `${Deno.pid}\n`);
+  await Deno.writeTextFile(file, `${Deno.ppid}\n`);
   const refused = await assertRejects(() => lockProfile("default"), DeployError, "Another run is working");
+  assert(refused.fix.includes(file));
   await (await lockProfile("other"))();
   await unlock();
-  const file = /delete (.+)\.$/.exec(refused.fix)?.[1] ?? "";
   const { code, pid } = await (async () => {
     const child = new Deno.Command(Deno.execPath(), { args: ["--version"], stdout: "null" }).spawn();
     return { pid: child.pid, code: (await child.status).code };

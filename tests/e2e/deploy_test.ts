@@ -58,6 +58,15 @@ Deno.test("one command deploys, fine-tunes and calls the result; doctor agrees; 
   assertEquals(checks.filter(({ status }) => status === "error"), []);
   assert(checks.length > 15, `${checks.length} checks`);
 
+  // Not compared with each other: Tunebase counts the price of the most expensive pool.
+  const bill: { lines: { kind: string; runpodUsd: number; tunebaseUsd: number }[] } = JSON.parse(
+    (await run("doctor", "--bills", "--days", "2", "--json")).out,
+  );
+  const training = bill.lines.filter(({ kind }) => kind === "training");
+  const total = (field: "runpodUsd" | "tunebaseUsd") => training.reduce((sum, line) => sum + line[field], 0);
+  assert(total("tunebaseUsd") > 0, JSON.stringify(bill));
+  assert(total("runpodUsd") > 0, JSON.stringify(bill));
+
   const removed = await run("destroy", "--delete-data", "--yes");
   assertStringIncludes(removed.out, "schemas tunebase and tunebase_internal with 1 project and 1 job");
   const output = Object.values(first).join() + Object.values(removed).join();

@@ -1,11 +1,13 @@
 /** `jobs follow`, and the `--follow` of `jobs create`. */
 import process from "node:process";
+import { resolveJob } from "../../api/job_reference.ts";
 import { openSession, type Session } from "../../api/session.ts";
 import type { CommonOptions } from "../../command.ts";
 import { followJob } from "../../jobs/job_follower.ts";
 
 export async function follow(id: string, options: CommonOptions): Promise<void> {
-  await followWithExitCode(await openSession(), id, options);
+  const session = await openSession();
+  await followWithExitCode(session, await resolveJob(session, id), options);
 }
 
 /** Follows a job; its result becomes the exit code. */

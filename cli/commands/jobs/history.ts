@@ -1,5 +1,6 @@
 /** `jobs events`, `metrics` and `checkpoints`. */
 import { unwrap } from "../../../client/mod.ts";
+import { resolveJob } from "../../api/job_reference.ts";
 import { openSession } from "../../api/session.ts";
 import type { CommonOptions } from "../../command.ts";
 import { formatEvent, listEvents } from "../../jobs/job_events.ts";
@@ -8,10 +9,11 @@ import { print, printJson, printNote, printTable } from "../../terminal/output.t
 import { sparkline } from "../../terminal/progress_bar.ts";
 
 export async function showEvents(
-  id: string,
+  job: string,
   options: CommonOptions & { limit: number; after?: string },
 ): Promise<void> {
   const session = await openSession();
+  const id = await resolveJob(session, job);
   const page = await listEvents(session, id, {
     limit: options.limit,
     ...(options.after ? { after: options.after } : {}),
@@ -23,12 +25,13 @@ export async function showEvents(
 }
 
 export async function showMetrics(
-  id: string,
+  job: string,
   options: CommonOptions & { points: number },
 ): Promise<void> {
-  const { api } = await openSession();
+  const session = await openSession();
+  const id = await resolveJob(session, job);
   const metrics = unwrap(
-    await api.GET("/fine_tuning/jobs/{id}/metrics", {
+    await session.api.GET("/fine_tuning/jobs/{id}/metrics", {
       params: { path: { id }, query: { points: options.points } },
     }),
   );
@@ -62,9 +65,12 @@ export async function showMetrics(
   }
 }
 
-export async function showCheckpoints(id: string, options: CommonOptions): Promise<void> {
-  const { api } = await openSession();
-  const page = unwrap(await api.GET("/fine_tuning/jobs/{id}/checkpoints", { params: { path: { id } } }));
+export async function showCheckpoints(job: string, options: CommonOptions): Promise<void> {
+  const session = await openSession();
+  const id = await resolveJob(session, job);
+  const page = unwrap(
+    await session.api.GET("/fine_tuning/jobs/{id}/checkpoints", { params: { path: { id } } }),
+  );
   if (options.json) return printJson(page);
   if (page.data.length === 0) return printNote("No checkpoints yet.");
   printTable([

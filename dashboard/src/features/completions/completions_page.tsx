@@ -13,9 +13,11 @@ import { DatasetForm } from "./dataset_form.tsx";
 import { StorageSettings } from "./storage_settings.tsx";
 
 export function CompletionsPage({ route }: PageProps) {
+  const metadata = route.query.get("metadata") ?? "";
   const filter: CompletionFilter = {
     model: route.query.get("model") ?? "",
-    metadata: route.query.get("metadata") ?? "",
+    // What is no filter must not look like one: a dataset of all completions would be made.
+    metadata: parseMetadata(metadata) === null ? "" : metadata,
   };
   const { data: me } = useMe();
   const completions = useCompletions(filter);
@@ -66,7 +68,7 @@ function Filters({ filter }: { filter: CompletionFilter }) {
   const [metadata, setMetadata] = useState(filter.metadata);
   const isInvalid = parseMetadata(metadata) === null;
   const apply = (change: Partial<CompletionFilter>) =>
-    navigate(["completions"], { ...filter, metadata, ...change }, {
+    navigate(["completions"], { ...filter, ...(isInvalid ? {} : { metadata }), ...change }, {
       replace: true,
     });
   return (

@@ -10,9 +10,12 @@ import { Field, Form } from "../../ui/forms.tsx";
 import { fileKey } from "../files/file_queries.ts";
 import { type CompletionFilter, parseMetadata } from "./completion_queries.ts";
 
-/** Days are the user's. */
-const startOfDay = (date: string) => new Date(`${date}T00:00`).getTime() / 1000;
-const daySeconds = 86_400;
+/** In seconds. Days are the user's; one of a change of clocks does not have 24 hours. */
+function startOfDay(date: string, daysLater = 0): number {
+  const start = new Date(`${date}T00:00`);
+  start.setDate(start.getDate() + daysLater);
+  return start.getTime() / 1000;
+}
 
 export function DatasetForm({ filter }: { filter: CompletionFilter }) {
   const canCreate = usePermission("files:write");
@@ -28,7 +31,7 @@ export function DatasetForm({ filter }: { filter: CompletionFilter }) {
       ...(filter.model === "" ? {} : { model: filter.model }),
       ...(Object.keys(metadata).length === 0 ? {} : { metadata }),
       ...(from === "" ? {} : { after: startOfDay(from) }),
-      ...(to === "" ? {} : { before: startOfDay(to) + daySeconds }),
+      ...(to === "" ? {} : { before: startOfDay(to, 1) }),
     };
     const file = unwrap(
       await getServices().api.POST("/files/from_completions", {

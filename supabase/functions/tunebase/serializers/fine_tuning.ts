@@ -82,6 +82,7 @@ export function renderJob(row: JobRow): objects.Job {
     total_steps: row.total_steps,
     tokens_per_second: row.tokens_per_second,
     training_loss: row.training_loss,
+    running_seconds: row.running_seconds ?? null,
     cost_usd: row.cost_usd,
     spend_cap_usd: row.spend_cap_usd,
     reserved_usd: row.reserved_usd,

@@ -84,6 +84,9 @@ export const Job = z.object({
   total_steps: count.nullable(),
   tokens_per_second: z.number().nullable(),
   training_loss: z.number().nullable(),
+  running_seconds: count.nullable().describe(
+    "Seconds that GPU workers have spent on the job, without the time that it was queued or paused; null in lists",
+  ),
   cost_usd: usd,
   spend_cap_usd: usd.nullable(),
   reserved_usd: usd.nullable().describe("Reserved from the project's spend cap until the job finishes"),

@@ -79,6 +79,9 @@ export const Me = z.object({
   ),
   hint: z.string().nullable().describe("How to get a project, if you have none"),
   invitations: z.array(Invitation),
+  dashboard_url: z.string().nullable().describe(
+    "The address of the dashboard, if the operator has set one; a job is at `/jobs/{id}` below it",
+  ),
 }).meta({ id: "Me" });
 
 const sums = {

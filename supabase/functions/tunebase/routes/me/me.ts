@@ -19,7 +19,8 @@ const Me = z.object({
 type Me = z.infer<typeof Me>;
 
 async function getMe(c: ApiContext): Promise<Response> {
-  const me = await rpc(c.get("platform").db, "get_caller", { caller: c.get("caller") }, Me);
+  const { db, settings } = c.get("platform");
+  const me = await rpc(db, "get_caller", { caller: c.get("caller") }, Me);
   return c.json({
     object: "me" as const,
     user: me.user === null ? null : { id: publicId("user", me.user.id), email: me.user.email },
@@ -30,6 +31,7 @@ async function getMe(c: ApiContext): Promise<Response> {
     can_create_project: me.can_create_project,
     hint: hint(me),
     invitations: me.invitations.map(renderInvitation),
+    dashboard_url: settings.dashboardUrl,
   });
 }
 
