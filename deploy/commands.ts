@@ -355,6 +355,7 @@ async function smoke({ settings, log }: Context, options: Deploy): Promise<void>
   print(`\n${result.model} was trained in ${Math.round(result.trainSeconds)} s. Called by name:`);
   print(`  ${result.question}`);
   print(`  ${result.answer}`);
+  print("So few rows teach the form of the answer; the code itself need not be correct.");
 }
 
 async function destroy(
