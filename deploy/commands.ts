@@ -305,7 +305,7 @@ async function apply(context: Context, options: Deploy): Promise<void> {
     print("The emulated accounts run only while a command does. For a stack that keeps running: task dev.");
   } else if (settings.ownerEmail !== null) {
     print(`The API key of ${settings.ownerEmail} is in ${credentialsFile(settings.profile)}. To use it:`);
-    print(`  export $(cat ${credentialsFile(settings.profile)})`);
+    print(`  export $(cat "${credentialsFile(settings.profile)}")`);
   }
 }
 

@@ -16,9 +16,10 @@ export type HubModel = z.infer<typeof Info>;
 
 const endpoint = () => (process.env.HF_ENDPOINT || "https://huggingface.co").replace(/\/+$/, "");
 
-/** A model's record. Throws a DeployError if there is none, or the token may not read it. */
-export async function hubModel(id: string, token: string | null): Promise<HubModel> {
-  const response = await get(`/api/models/${path(id)}`, id, token);
+/** A model's record, as of the main branch or a revision. Throws a DeployError if there is none, or the token may not read it. */
+export async function hubModel(id: string, token: string | null, revision?: string): Promise<HubModel> {
+  const suffix = revision === undefined ? "" : `/revision/${revision}`;
+  const response = await get(`/api/models/${path(id)}${suffix}`, id, token);
   const text = await response.text();
   let body: unknown;
   try {

@@ -34,6 +34,12 @@ async function open(
         "https://tunebase.example.com/#, or ask the server's operator to set it.",
     );
   }
+  // The system opens files and starts programs, too; the address can be the server's.
+  if (!URL.canParse(configured) || !/^https?:/i.test(configured)) {
+    throw new CliError(
+      `The dashboard's address is not a web address: ${configured}. Set TUNEBASE_DASHBOARD_URL to the right one.`,
+    );
+  }
   const dashboard = configured.replace(/\/+$/, "");
   const url = job === null ? `${dashboard}/` : `${dashboard}/jobs/${job}`;
   if (options.json) return printJson({ url });

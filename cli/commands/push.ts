@@ -64,6 +64,9 @@ async function push(reference: string, repository: string, options: PushOptions)
       [...adapter.files.map(({ path }) => path), manifestName].map((path) => describe(folder, path)),
     );
     const isNew = await hub.createRepository(name, options.public !== true, user);
+    if (!isNew && !options.public && await hub.isPublic(name)) {
+      throw new CliError(`${name} is a public repository. Add --public to push the adapter to it.`);
+    }
     const modes = await hub.uploadModes(name, files);
     const large = files.filter(({ path }) => modes.get(path) === "lfs");
     const progress = new TransferProgress("uploading", large.reduce((sum, { bytes }) => sum + bytes, 0));

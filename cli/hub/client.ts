@@ -77,6 +77,12 @@ export class Hub {
     return true;
   }
 
+  /** Whether strangers can read the repository. */
+  async isPublic(repository: string): Promise<boolean> {
+    const info = await this.#json(z.object({ private: z.boolean() }), `/api/models/${repository}`);
+    return !info.private;
+  }
+
   /** How the Hub wants each file: in the commit itself, or with Git LFS. */
   async uploadModes(repository: string, files: HubFile[]): Promise<Map<string, "lfs" | "regular">> {
     const { files: answered } = await this.#json(Preupload, `/api/models/${repository}/preupload/main`, {
@@ -218,7 +224,9 @@ export class Hub {
     if (response.ok) return;
     const Problem = z.object({ error: z.string() });
     const problem = Problem.safeParse(await response.json().catch(() => null));
-    const reason = problem.success ? problem.data.error : `it answered ${response.status} at ${path}`;
+    // Without the query: that of a signed URL is a permission.
+    const { pathname } = new URL(path, `${this.url}/`);
+    const reason = problem.success ? problem.data.error : `it answered ${response.status} at ${pathname}`;
     const hint = response.status === 401
       ? "\nThe token is not valid. Create one with write access at https://huggingface.co/settings/tokens."
       : response.status === 403

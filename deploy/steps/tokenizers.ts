@@ -22,7 +22,7 @@ export const tokenizers: Step = {
     for (const { model, folder, revision } of await missing(context)) {
       const { source } = sourceOf(model, context.target.name);
       const token = context.settings.hubToken;
-      const present = (await hubModel(source, token)).siblings.map(({ rfilename }) => rfilename);
+      const present = (await hubModel(source, token, revision)).siblings.map(({ rfilename }) => rfilename);
       for (const file of files.filter((name) => present.includes(name))) {
         await upload(context, `${folder}/${file}`, await hubFile(source, revision, file, token));
       }

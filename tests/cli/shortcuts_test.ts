@@ -104,6 +104,10 @@ Deno.test("open starts the browser with the job's page", async () => {
   }
   assertEquals(await Deno.readTextFile(`${browser}.opened`), out);
   assertEquals((await json(["open"])).url, `${dashboard}/`);
+  for (const url of ["file:///bin/sh", "--help", "javascript:alert(1)"]) {
+    const wrong = await run(1, ["open"], { env: { TUNEBASE_DASHBOARD_URL: url, BROWSER: browser } });
+    assertStringIncludes(wrong.err, "is not a web address");
+  }
 });
 
 Deno.test("follow says what is being done after the last step", async () => {
@@ -171,6 +175,14 @@ Deno.test("push uploads the adapter to the Hugging Face Hub with the user's toke
     const again = await json([...push, "ada/support-bot"], { env });
     assertEquals(again.repository, "ada/support-bot");
     assertEquals(hub.requests.filter((request) => request.includes("/storage/")), []);
+
+    // Somebody has made it public.
+    repository.private = false;
+    assertStringIncludes(
+      (await run(1, [...push, "support-bot"], { env })).err,
+      "ada/support-bot is a public repository. Add --public",
+    );
+    assertEquals(repository.commits.length, 2);
 
     const readOnly = await run(1, [...push, "x"], { env: { ...env, HF_TOKEN: "hf_wrong" } });
     assertStringIncludes(readOnly.err, "The token is not valid");

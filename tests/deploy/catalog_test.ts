@@ -40,6 +40,7 @@ const hub = startFakeHub({
       "tokenizer.json": "{}",
       "tokenizer_config.json": '{"bos_token":"<s>"}',
     },
+    laterFiles: ["chat_template.jinja"],
   },
   "Qwen/Qwen3-30B-A3B-Instruct-2507": {
     sha,

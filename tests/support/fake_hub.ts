@@ -4,6 +4,8 @@ export interface FakeHubModel {
   sha: string;
   gated?: false | "auto" | "manual";
   files: Record<string, string>;
+  /** Names of files that were added after the commit `sha`. */
+  laterFiles?: string[];
   tags?: string[];
   /** All safetensors' parameters. */
   parameters?: number;
@@ -13,21 +15,23 @@ export function startFakeHub(models: Record<string, FakeHubModel>, token = "hf_t
   const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, (request) => {
     const { pathname } = new URL(request.url);
     const authorized = request.headers.get("authorization") === `Bearer ${token}`;
-    const [, api] = /^\/api\/models\/(.+)$/.exec(pathname) ?? [];
+    const [, api, commit] = /^\/api\/models\/(.+?)(?:\/revision\/([^/]+))?$/.exec(pathname) ?? [];
     const [, id = "", revision, file = ""] = /^\/(.+)\/resolve\/([^/]+)\/(.+)$/.exec(pathname) ?? [];
     const model = models[api ?? id];
     // As the hub does not say which ids are private.
     if (model === undefined) {
       return Response.json({ error: "Repository not found" }, { status: authorized ? 404 : 401 });
     }
-    const { sha, gated = false, files, tags = [], parameters } = model;
+    const { sha, gated = false, files, laterFiles = [], tags = [], parameters } = model;
     if (api !== undefined) {
       return Response.json({
         id: api,
         sha,
         gated,
         tags,
-        siblings: Object.keys(files).map((rfilename) => ({ rfilename })),
+        siblings: [...Object.keys(files), ...(commit === sha ? [] : laterFiles)].map((rfilename) => ({
+          rfilename,
+        })),
         ...(parameters === undefined ? {} : { safetensors: { total: parameters } }),
       });
     }

@@ -50,6 +50,8 @@ export function startFakeHubRepositories({ token = "hf_write", user = "ada", par
       repositories.set(id, { private: isPrivate, files: new Map(), commits: [] });
       return Response.json({ url: `${origin}/${id}` });
     }
+    const described = repositories.get(/^\/api\/models\/([^/]+\/[^/]+)$/.exec(pathname)?.[1] ?? "");
+    if (described !== undefined) return Response.json({ private: described.private });
     const [, id = "", action] = /^\/api\/models\/([^/]+\/[^/]+)\/(preupload|commit)\/main$/.exec(pathname) ??
       /^\/([^/]+\/[^/]+)\.git\/info\/lfs\/objects\/(batch)$/.exec(pathname) ?? [];
     const repository = repositories.get(id);
