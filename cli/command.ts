@@ -9,9 +9,13 @@ export interface CommonOptions {
 }
 
 /** Adds a command with `--json`: `addCommand(jobs, "get <job>", "Show a job")`. */
-export function addCommand(parent: Command, usage: string, description: string): Command {
-  return parent.command(usage).description(description)
-    .option("--json", "print only the API's JSON on stdout");
+export function addCommand(
+  parent: Command,
+  usage: string,
+  description: string,
+  json = "print only the API's JSON on stdout",
+): Command {
+  return parent.command(usage).description(description).option("--json", json);
 }
 
 /** Adds a group of commands. */

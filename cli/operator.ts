@@ -34,7 +34,7 @@ export const help = `Prints secrets, and SQL to run in the Supabase project's SQ
 /** An invalid command line. */
 export class UsageError extends Error {}
 
-/** Returns what the command prints. Throws a UsageError. */
+/** Returns what the command prints. Throws a UsageError, or a DeployError that says what to do. */
 export async function operator(
   args: string[],
   masterKey: string | undefined,
@@ -49,12 +49,10 @@ export async function operator(
       return randomBase64();
     case "scheduler-secret":
       rejectExtra(rest);
-      if (!masterKey) throw new UsageError("TUNEBASE_MASTER_KEY is not set.");
-      return deriveSecret(masterKey, "scheduler");
+      return deriveSecret(requireMasterKey(masterKey), "scheduler");
     case "metrics-secret":
       rejectExtra(rest);
-      if (!masterKey) throw new UsageError("TUNEBASE_MASTER_KEY is not set.");
-      return deriveSecret(masterKey, metricsSecretPurpose);
+      return deriveSecret(requireMasterKey(masterKey), metricsSecretPurpose);
     case "owner":
       return owner(rest);
     case "api-key":
@@ -66,8 +64,7 @@ export async function operator(
     case "inference":
       return inference(rest);
     case "inference-secret":
-      if (!masterKey) throw new UsageError("TUNEBASE_MASTER_KEY is not set.");
-      return deriveSecret(masterKey, inferenceSecretPurpose(endpoint(rest.shift())));
+      return deriveSecret(requireMasterKey(masterKey), inferenceSecretPurpose(endpoint(rest.shift())));
     case "models":
       return await models(rest, hubToken);
     default:
@@ -224,6 +221,16 @@ function address(email: string | undefined): string {
 function literal(text: string): string {
   if (text.includes("\0")) throw new UsageError("Text cannot contain NUL characters.");
   return `'${text.replaceAll("'", "''")}'`;
+}
+
+function requireMasterKey(masterKey: string | undefined): string {
+  const fix = "Set it to the installation's key. After `task deploy`, print it in the SQL editor with: " +
+    "select decrypted_secret from vault.decrypted_secrets where name = 'tunebase_master_key'";
+  if (!masterKey) throw new DeployError("TUNEBASE_MASTER_KEY is not set.", fix);
+  if (!/^[A-Za-z0-9+/]{43}=$/.test(masterKey)) {
+    throw new DeployError("TUNEBASE_MASTER_KEY must be 32 bytes in base64.", fix);
+  }
+  return masterKey;
 }
 
 /** Removes `name VALUE` from `args` and returns the value. */

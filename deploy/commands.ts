@@ -1,15 +1,16 @@
 /** `deploy` and `destroy`, as `task deploy`, `task destroy` and the published CLI offer them. */
 import { rm } from "node:fs/promises";
+import process from "node:process";
 import * as z from "zod";
 import { addCommand, type Command, InvalidArgumentError, parseInteger, parseList } from "../cli/command.ts";
-import { CliError } from "../cli/errors.ts";
+import { CliError, exitCodes } from "../cli/errors.ts";
 import { confirm, isInteractive } from "../cli/terminal/prompt.ts";
 import { print, printJson, printNote, stdoutColors } from "../cli/terminal/output.ts";
 import { chosenModels } from "./catalog.ts";
 import { type Costs, planCosts } from "./costs.ts";
 import { DeployError } from "./errors.ts";
 import { applySteps, type PlannedStep, planRemovals, planSteps, removeSteps } from "./plan.ts";
-import { PlatformError } from "./platforms/request.ts";
+import { PlatformError, suggestFix } from "./platforms/request.ts";
 import { RunpodApi } from "./platforms/runpod.ts";
 import { SupabaseApi } from "./platforms/supabase.ts";
 import {
@@ -19,7 +20,17 @@ import {
   readSettings,
   savedSettings,
 } from "./questions.ts";
-import { deleteState, loadState, lockProfile, saveState, type State, stateFile } from "./state.ts";
+import { commandLine } from "./sources.ts";
+import {
+  deleteState,
+  listProfiles,
+  loadState,
+  lockProfile,
+  type SavedSettings,
+  saveState,
+  type State,
+  stateFile,
+} from "./state.ts";
 import type { Context, Settings } from "./step.ts";
 import { smokeTest } from "./smoke.ts";
 import { credentialsFile, readCredentials as readApiKey } from "./steps/owner.ts";
@@ -77,26 +88,32 @@ export function addDeploy(program: Command, startEmulators?: StartEmulators): vo
       program,
       "deploy",
       "Deploy Tunebase to your Supabase project and RunPod account, or upgrade it",
+      "print the plan as JSON on stdout",
     ),
     startEmulators,
   )
     .option("--dry-run", "show the plan and its cost, and change nothing")
     .option("--yes", "apply the plan without asking")
-    .option("--project <ref>", "install in this Supabase project")
+    .option("--project <ref>", "install in this Supabase project", parseRef)
     .option("--project-name <name>", "create a Supabase project with this name")
-    .option("--organization <slug>", "the new project's organization; not needed if you have one")
+    .option("--organization <slug>", "the new project's organization; not needed if you have only one")
     .option(
       "--region <region>",
-      "the new project's region: americas, emea, apac, or a specific one such as eu-west-1",
+      "the new project's region: americas, emea, apac, or a specific one such as eu-west-1 (default: by your time zone)",
+      parseRegion,
     )
-    .option("--models <ids>", "base models to offer, separated by commas", parseList)
+    .option(
+      "--models <ids>",
+      "base models to offer, separated by commas, such as qwen3-8b,llama-3.1-8b",
+      parseItems,
+    )
     .option(
       "--gpu <pools>",
-      "RunPod GPU pools for training, the preferred first, such as AMPERE_80,ADA_80_PRO",
-      parseList,
+      "RunPod GPU pools for training, the preferred first, such as AMPERE_80,ADA_80_PRO (default: what the models need)",
+      parseItems,
     )
     .option("--data-center <id>", "RunPod data center of the network volume, such as EU-RO-1")
-    .option("--max-workers <n>", "most GPU workers that train at the same time", parseInteger(1))
+    .option("--max-workers <n>", "most GPU workers that train at the same time (default: 3)", parseInteger(1))
     .option("--owner <email>", "who owns the first project; gets its API key")
     .option("--no-owner", "name no owner and create no API key")
     .option("--expose-schema", "add tunebase to the schemas of the Data API")
@@ -105,8 +122,8 @@ export function addDeploy(program: Command, startEmulators?: StartEmulators): vo
       "where the dashboard is hosted: Auth may redirect there after a sign-in",
       parseUrl,
     )
-    .option("--trainer-image <image>", "the trainer's image, by digest")
-    .option("--inference-image <image>", "the inference worker's image, by digest")
+    .option("--trainer-image <image>", "the trainer's image, by digest", parseImage)
+    .option("--inference-image <image>", "the inference worker's image, by digest", parseImage)
     .option(
       "--registry-username <name>",
       "user of a private image registry; the password is TUNEBASE_REGISTRY_PASSWORD",
@@ -116,15 +133,20 @@ export function addDeploy(program: Command, startEmulators?: StartEmulators): vo
       "after",
       `
 Environment: SUPABASE_ACCESS_TOKEN, RUNPOD_API_KEY (both are asked for if they are not set), HF_TOKEN for gated models.
-The ids of what was created are in .tunebase/deploy/PROFILE.json, without secrets. Run the command again to continue
-after an interruption, to upgrade, or to repair what was changed: it changes only what differs.`,
+The ids of what was created and the settings are in .tunebase/deploy/PROFILE.json, without secrets; later deployments
+need only the options that change. Run the command again to continue after an interruption, to upgrade, or to repair
+what was changed: it changes only what differs.
+
+Examples:
+  $ ${commandLine("deploy")} --dry-run --models qwen3-8b
+  $ ${commandLine("deploy")} --project abcdefghijklmnopqrst --models qwen3-8b --owner you@example.com`,
     )
     .action((options: Deploy) =>
       withInstallation(
         options,
         startEmulators,
         (target, credentials, state) => deploy(options, target, credentials, state),
-        { changes: !options.dryRun },
+        { mustExist: false, changes: !options.dryRun },
       )
     );
   if (startEmulators !== undefined) {
@@ -132,7 +154,12 @@ after an interruption, to upgrade, or to repair what was changed: it changes onl
   }
 
   addInstallationOptions(
-    addCommand(program, "destroy", "Remove Tunebase from your Supabase project and RunPod account"),
+    addCommand(
+      program,
+      "destroy",
+      "Remove Tunebase from your Supabase project and RunPod account",
+      "print the plan as JSON on stdout",
+    ),
     startEmulators,
   )
     .option(
@@ -147,9 +174,16 @@ after an interruption, to upgrade, or to repair what was changed: it changes onl
         options,
         startEmulators,
         (target, credentials, state) => destroy(options, target, credentials, state),
-        { changes: !options.dryRun },
+        { mustExist: true, changes: !options.dryRun },
       )
     );
+}
+
+interface InstallationAccess {
+  /** The command is for an installation that exists. */
+  mustExist: boolean;
+  /** The command changes it: one at a time. */
+  changes: boolean;
 }
 
 /** Runs a command for a profile: reads credentials and state, starts emulators if they are the target, explains failures. */
@@ -157,23 +191,46 @@ export async function withInstallation(
   options: CommonDeployOptions,
   startEmulators: StartEmulators | undefined,
   work: (target: Target, credentials: Credentials, state: State) => Promise<void>,
-  { changes = false }: { changes?: boolean } = {},
+  { mustExist, changes }: InstallationAccess,
 ): Promise<void> {
   const { profile, target = "hosted" } = options;
-  const emulators = target === "emulators" ? await startEmulators?.(profile) : undefined;
   let unlock: (() => Promise<void>) | undefined;
+  let emulators: EmulatedPlatforms | undefined;
   try {
     if (changes) unlock = await lockProfile(profile);
-    const credentials = emulators ?? await readCredentials();
-    await work(emulators?.target ?? hosted, credentials, await loadState(profile, target));
+    // A wrong profile is reported before anyone is asked for credentials.
+    const state = await loadState(profile, target);
+    if (mustExist) await requireDeployed(state);
+    if (target === "emulators") emulators = await startEmulators?.(profile);
+    await work(emulators?.target ?? hosted, emulators ?? await readCredentials(), state);
   } catch (error) {
     if (error instanceof DeployError) throw new CliError(`${error.message}\n${error.fix}`);
-    if (error instanceof PlatformError) throw new CliError(`${error.platform}: ${error.message}`);
+    if (error instanceof PlatformError) {
+      throw new CliError(`${error.platform}: ${error.message}\n${suggestFix(error)}`);
+    }
     throw error;
   } finally {
-    await unlock?.();
     await emulators?.stop();
+    await unlock?.();
   }
+}
+
+/** The settings of a deployed profile. Throws an Error if there are none; see `mustExist` of {@link withInstallation}. */
+export function deployedSettings({ profile, settings }: State): SavedSettings {
+  if (settings === null) throw new Error(`profile ${profile} is not deployed`);
+  return settings;
+}
+
+async function requireDeployed({ profile, target, project, settings }: State): Promise<void> {
+  if (project !== null && settings !== null) return;
+  const others = (await listProfiles()).filter((other) => other !== profile);
+  const command = `${commandLine("deploy")}${target === "emulators" ? " --target emulators" : ""}`;
+  throw new DeployError(
+    `Profile ${profile} is not deployed: ${stateFile(profile)} names no project.`,
+    others.length === 0
+      ? `Run ${command} first, in this folder.`
+      : `Choose another --profile (${others.join(", ")}), or run ${command} first.`,
+  );
 }
 
 /** What steps and checks work on. */
@@ -217,7 +274,10 @@ async function deploy(
     });
   } else {
     printPlan(planned);
-    if (changes.length > 0) printCosts(costs);
+    if (changes.length > 0) {
+      printCosts(costs);
+      if (target.name === "emulators") print("  Nothing is billed: the accounts are emulated.");
+    }
   }
   if (changes.length === 0 && !options.json) print("No changes: the installation is up to date.");
   if (options.dryRun) return;
@@ -232,14 +292,40 @@ async function apply(context: Context, options: Deploy): Promise<void> {
 
   state.settings = savedSettings(settings);
   await saveState(state);
-  await applySteps(steps, context, (step) => printNote(`${step.title} …`), (step, seconds) => {
-    printNote(`${step.title}: done (${seconds.toFixed(1)} s)`);
-  });
+  await explainInterrupt(
+    target,
+    () =>
+      applySteps(steps, context, (step) => printNote(`${step.title} …`), (step, seconds) => {
+        printNote(`${step.title}: done (${seconds.toFixed(1)} s)`);
+      }),
+  );
   if (options.json) return;
   print(`\nTunebase is deployed: ${target.projectUrl(state.project ?? "")}/functions/v1/tunebase`);
-  if (settings.ownerEmail !== null) {
+  if (target.name === "emulators") {
+    print("The emulated accounts run only while a command does. For a stack that keeps running: task dev.");
+  } else if (settings.ownerEmail !== null) {
     print(`The API key of ${settings.ownerEmail} is in ${credentialsFile(settings.profile)}. To use it:`);
     print(`  export $(cat "${credentialsFile(settings.profile)}")`);
+  }
+}
+
+/** Ends on Ctrl-C with a line that says how to continue. */
+async function explainInterrupt(target: Target, work: () => Promise<void>): Promise<void> {
+  let isInterrupted = false;
+  const interrupted = () => {
+    isInterrupted = true;
+    printNote("\nInterrupted. Run the command again: it continues where it stopped.");
+    // Emulators stop first, and end the process themselves.
+    if (target.name === "hosted") process.exit(exitCodes.interrupted);
+  };
+  process.once("SIGINT", interrupted);
+  try {
+    await work();
+  } catch (error) {
+    if (isInterrupted) throw new CliError("", exitCodes.interrupted); // because the emulators are gone
+    throw error;
+  } finally {
+    process.off("SIGINT", interrupted);
   }
 }
 
@@ -269,6 +355,7 @@ async function smoke({ settings, log }: Context, options: Deploy): Promise<void>
   print(`\n${result.model} was trained in ${Math.round(result.trainSeconds)} s. Called by name:`);
   print(`  ${result.question}`);
   print(`  ${result.answer}`);
+  print("So few rows teach the form of the answer; the code itself need not be correct.");
 }
 
 async function destroy(
@@ -277,13 +364,7 @@ async function destroy(
   credentials: Credentials,
   state: State,
 ): Promise<void> {
-  if (state.project === null || state.settings === null) {
-    throw new DeployError(
-      `Profile ${options.profile} is not deployed: ${stateFile(options.profile)} names no project.`,
-      "Choose another --profile.",
-    );
-  }
-  const settings = { ...state.settings, profile: options.profile, registry: null, hubToken: null };
+  const settings = { ...deployedSettings(state), profile: options.profile, registry: null, hubToken: null };
   const context = createContext(target, credentials, state, settings);
   const data = options.deleteData ?? false;
   const isThere = await projectExists(context);
@@ -320,9 +401,10 @@ async function destroy(
   if (isThere && !options.force) await rejectRunningJobs(context);
   if (planned.length > 0) {
     if (!await agreed(options.yes, "Remove all of this?")) throw new CliError("Nothing was removed.");
-    await removeSteps(present, context, { data }, (step, seconds) => {
-      printNote(`${step.title}: removed (${seconds.toFixed(1)} s)`);
-    });
+    await explainInterrupt(target, () =>
+      removeSteps(present, context, { data }, (step, seconds) => {
+        printNote(`${step.title}: removed (${seconds.toFixed(1)} s)`);
+      }));
   }
   if (!data) return;
   await deleteState(options.profile);
@@ -380,13 +462,47 @@ function printCosts(costs: Costs): void {
 
 async function agreed(yes: boolean | undefined, question: string): Promise<boolean> {
   if (yes) return true;
-  if (!isInteractive()) throw new CliError("Nobody can be asked. Add --yes to apply the plan.");
+  if (!isInteractive()) {
+    throw new CliError("This needs your consent. Add --yes, or run the command in a terminal.");
+  }
   return await confirm(question);
 }
 
 export function parseProfile(text: string): string {
   if (!/^[a-z0-9][a-z0-9-]{0,31}$/.test(text)) {
     throw new InvalidArgumentError("It must be up to 32 lowercase letters, digits and hyphens.");
+  }
+  return text;
+}
+
+function parseRef(text: string): string {
+  if (!/^[a-z]{20}$/.test(text)) {
+    throw new InvalidArgumentError(
+      "It must be a project's ref: the 20 lowercase letters in https://supabase.com/dashboard/project/REF.",
+    );
+  }
+  return text;
+}
+
+function parseRegion(text: string): string {
+  if (!/^(americas|emea|apac|[a-z]{2}-[a-z]+-\d)$/.test(text)) {
+    throw new InvalidArgumentError("It must be americas, emea, apac, or a region such as eu-west-1.");
+  }
+  return text;
+}
+
+/** Parses a list without empty items. */
+function parseItems(text: string): string[] {
+  const items = parseList(text).filter((item) => item !== "");
+  if (items.length === 0) throw new InvalidArgumentError("It must have at least one item.");
+  return items;
+}
+
+function parseImage(text: string): string {
+  if (!/^[a-z0-9][a-z0-9._:/-]*(:[\w.-]+)?(@sha256:[0-9a-f]{64})?$/.test(text)) {
+    throw new InvalidArgumentError(
+      "It must be an image such as ghcr.io/YOU/tunebase-trainer@sha256: and 64 hexadecimal digits.",
+    );
   }
   return text;
 }
@@ -399,6 +515,8 @@ function parseTarget(text: string): "hosted" | "emulators" {
 }
 
 function parseUrl(text: string): string {
-  if (!URL.canParse(text) || !/^https?:/.test(text)) throw new InvalidArgumentError("It must be a URL.");
+  if (!URL.canParse(text) || !/^https?:/.test(text)) {
+    throw new InvalidArgumentError("It must be a URL such as https://tunebase.example.com.");
+  }
   return text;
 }

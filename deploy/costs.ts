@@ -32,7 +32,7 @@ export async function planCosts(context: Context): Promise<Costs> {
   ]);
   // A volume never shrinks.
   const size = Math.max(volumeSize(models), volume?.size ?? 0);
-  const idle = size * volumeUsdPerGbMonth;
+  const idle = Number((size * volumeUsdPerGbMonth).toFixed(2));
   const lines: Cost[] = [{
     what: `network volume (${size} GB), also while nothing runs`,
     price: `${dollars(idle)} per month`,

@@ -27,7 +27,8 @@ const startEmulators: StartEmulators = async (profile) => {
   return platforms;
 };
 
-const program = new Command("deno task").version(version, "-V, --version", "print the version");
+const program = new Command("deno task").version(version, "-V, --version", "print the version")
+  .exitOverride();
 addDeploy(program, startEmulators);
 addDoctor(program, startEmulators);
 await runProgram(program, Deno.args);

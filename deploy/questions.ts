@@ -37,6 +37,14 @@ export interface Credentials {
 
 /** The two accounts' credentials: from the environment, or asked for without echo. Never stored. */
 export async function readCredentials(): Promise<Credentials> {
+  const missing = ["SUPABASE_ACCESS_TOKEN", "RUNPOD_API_KEY"].filter((name) => !process.env[name]);
+  if (missing.length > 0 && !isInteractive()) {
+    throw new DeployError(
+      `${missing.join(" and ")} ${missing.length === 1 ? "is" : "are"} not set.`,
+      "Create a Supabase access token at https://supabase.com/dashboard/account/tokens and a RunPod API key at " +
+        "https://console.runpod.io/user/settings, and set both as environment variables.",
+    );
+  }
   return {
     supabaseToken: await token(
       "SUPABASE_ACCESS_TOKEN",
@@ -80,7 +88,7 @@ export async function readSettings(
   if (unknown !== undefined || models.length === 0) {
     throw new DeployError(
       unknown === undefined ? "No model is chosen." : `The catalog has no model ${unknown}.`,
-      `Choose from: ${known.join(", ")}. To add one, see docs/deploy.md, "Add base models".`,
+      `Choose from: ${known.join(", ")}. To add one, see docs/models.md, "Add a model".`,
     );
   }
   const registry = options.registryUsername === undefined ? null : {
@@ -118,7 +126,15 @@ async function readProject(
   target: Target,
   token: string,
 ): Promise<SavedSettings["project"]> {
-  if (options.project !== undefined) return { ref: options.project };
+  if (options.project !== undefined) {
+    if ((options.projectName ?? options.organization ?? options.region) === undefined) {
+      return { ref: options.project };
+    }
+    throw new DeployError(
+      "--project names an existing project; --project-name, --organization and --region create one.",
+      "Set --project, or the others.",
+    );
+  }
   const saved = settings?.project;
   const before = saved !== undefined && "name" in saved ? saved : undefined;
   const changed = [
@@ -147,13 +163,24 @@ async function readProject(
   }
   return {
     name,
-    organization: options.organization ?? before?.organization ?? await onlyOrganization(target, token),
+    organization: options.organization === undefined && before !== undefined
+      ? before.organization
+      : await organization(options.organization, target, token),
     region: options.region ?? before?.region ?? nearestRegion(),
   };
 }
 
-async function onlyOrganization(target: Target, token: string): Promise<string> {
+/** The chosen organization, or the account's only one. */
+async function organization(chosen: string | undefined, target: Target, token: string): Promise<string> {
   const organizations = await new SupabaseApi(target.supabaseApi, token, () => null).organizations();
+  const list = organizations.map(({ slug, name }) => `${slug} (${name})`).join(", ");
+  if (chosen !== undefined) {
+    if (organizations.some(({ slug }) => slug === chosen)) return chosen;
+    throw new DeployError(
+      `The Supabase account has no organization ${chosen}.`,
+      `Choose one with --organization: ${list || "the account has none"}.`,
+    );
+  }
   const [first, ...others] = organizations;
   if (first === undefined) {
     throw new DeployError(
@@ -164,9 +191,7 @@ async function onlyOrganization(target: Target, token: string): Promise<string> 
   if (others.length > 0) {
     throw new DeployError(
       "The Supabase account has several organizations.",
-      `Choose one with --organization: ${
-        organizations.map(({ slug, name }) => `${slug} (${name})`).join(", ")
-      }.`,
+      `Choose one with --organization: ${list}.`,
     );
   }
   return first.slug;

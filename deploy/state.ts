@@ -2,7 +2,7 @@
  * What a deployment created, in `.tunebase/deploy/PROFILE.json`: ids, versions and fingerprints, never a secret. This folder's
  * code runs on Deno and, in the published CLI, on Node: files are read with Node's library.
  */
-import { chmod, mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import process from "node:process";
 import * as z from "zod";
@@ -71,17 +71,32 @@ export const profilesFolder = (): string => resolve(process.env.TUNEBASE_HOME ||
 /** The state file of a profile. */
 export const stateFile = (profile: string): string => resolve(profilesFolder(), `${profile}.json`);
 
-/** The saved state, or an empty one. Throws an Error that names the file if it cannot be used. */
+/** Profiles that have a state file. */
+export async function listProfiles(): Promise<string[]> {
+  const files = await readdir(profilesFolder()).catch(() => []);
+  return files.filter((file) => file.endsWith(".json")).map((file) => file.slice(0, -".json".length)).sort();
+}
+
+/** The saved state, or an empty one. Throws a DeployError that names the file if it cannot be used. */
 export async function loadState(profile: string, target: State["target"]): Promise<State> {
   const text = await readIfThere(stateFile(profile));
   if (text === null) return State.parse({ version: 1, profile, target });
-  const found = State.safeParse(json(text));
+  const data = json(text);
+  const found = State.safeParse(data);
   if (!found.success) {
-    throw new Error(`${stateFile(profile)} is damaged: ${z.prettifyError(found.error)}`);
+    throw new DeployError(
+      `${stateFile(profile)} is damaged: ${data === null ? "not JSON" : z.prettifyError(found.error)}`,
+      "Restore it from a backup, or delete it and deploy with --project REF to adopt the installation.",
+    );
   }
   if (found.data.target !== target) {
-    throw new Error(
-      `Profile ${profile} is deployed to ${found.data.target}, not to ${target}. Choose another --profile.`,
+    throw new DeployError(
+      found.data.target === "emulators"
+        ? `Profile ${profile} is deployed to emulators, not to Supabase and RunPod.`
+        : `Profile ${profile} is deployed to Supabase and RunPod, not to emulators.`,
+      found.data.target === "emulators"
+        ? "Add --target emulators, or choose another --profile."
+        : "Omit --target, or choose another --profile.",
     );
   }
   return found.data;

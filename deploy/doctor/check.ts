@@ -1,6 +1,6 @@
 /** What a check finds, and how checks run. */
 import { DeployError } from "../errors.ts";
-import { PlatformError } from "../platforms/request.ts";
+import { PlatformError, suggestFix } from "../platforms/request.ts";
 import { commandLine } from "../sources.ts";
 import type { Installation, Release } from "./installation.ts";
 
@@ -74,19 +74,16 @@ async function runGroup(
   try {
     return await run(installation, release);
   } catch (error) {
-    const message = error instanceof Error ? error.message : String(error);
+    const text = error instanceof Error ? error.message : String(error);
+    const message = error instanceof PlatformError ? `${error.platform}: ${text}` : text;
     return [failed(id, `could not be checked: ${message}`, fixFor(error))];
   }
 }
 
 function fixFor(error: unknown): string {
   if (error instanceof DeployError) return error.fix;
-  if (error instanceof PlatformError && (error.status === 401 || error.status === 403)) {
-    return error.platform === "RunPod"
-      ? "Set RUNPOD_API_KEY to a key of this account that can read its endpoints and billing."
-      : "Set SUPABASE_ACCESS_TOKEN to a token of an account that can manage this project.";
-  }
-  return "Solve what the message names, then run the command again.";
+  if (error instanceof PlatformError) return suggestFix(error);
+  return "Fix what the message names, then run the command again.";
 }
 
 /** `1 job`, `3 jobs`. */

@@ -7,13 +7,12 @@ import {
   addInstallationOptions,
   type CommonDeployOptions,
   createContext,
+  deployedSettings,
   type StartEmulators,
   withInstallation,
 } from "../commands.ts";
-import { DeployError } from "../errors.ts";
 import { planSteps } from "../plan.ts";
 import { migrations } from "../sources.ts";
-import { stateFile } from "../state.ts";
 import { steps } from "../steps/mod.ts";
 import { driftChecks } from "./checks/drift.ts";
 import { doctor } from "./doctor.ts";
@@ -29,6 +28,7 @@ export function addDoctor(program: Command, startEmulators?: StartEmulators): vo
     program,
     "doctor",
     "Diagnose an installation on Supabase and RunPod; changes nothing",
+    "print the checks, or the bills, as JSON on stdout",
   );
   addBillOptions(addInstallationOptions(command, startEmulators))
     .action((options: DiagnoseOptions) => diagnose(options, startEmulators));
@@ -44,13 +44,7 @@ export function addBillOptions(command: Command): Command {
 /** Checks an installation and prints what was found. Sets the process's exit code. */
 export async function diagnose(options: DiagnoseOptions, startEmulators?: StartEmulators): Promise<void> {
   await withInstallation(options, startEmulators, async (target, credentials, state) => {
-    if (state.project === null || state.settings === null) {
-      throw new DeployError(
-        `Profile ${options.profile} is not deployed: ${stateFile(options.profile)} names no project.`,
-        "Choose another --profile.",
-      );
-    }
-    const settings = { ...state.settings, profile: options.profile, registry: null, hubToken: null };
+    const settings = { ...deployedSettings(state), profile: options.profile, registry: null, hubToken: null };
     const context = createContext(target, credentials, state, settings);
     const release = { version, migrations: (await migrations()).map((one) => one.version) };
     const isWorking = await doctor({ ...context, settings }, release, {
@@ -59,5 +53,5 @@ export async function diagnose(options: DiagnoseOptions, startEmulators?: StartE
       more: [driftChecks(() => planSteps(steps, context))],
     });
     if (!isWorking) process.exitCode = exitCodes.failed;
-  });
+  }, { mustExist: true, changes: false });
 }

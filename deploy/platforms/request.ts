@@ -2,10 +2,40 @@
 import * as z from "zod";
 import { DeployError } from "../errors.ts";
 
-/** A platform's refusal. `message` is the platform's own text, without credentials. */
+/** A platform's refusal. `message` is the platform's own text, without its name and without credentials. */
 export class PlatformError extends Error {
   constructor(readonly platform: string, readonly status: number, message: string) {
     super(message);
+  }
+}
+
+/** What to do about a refusal, in a sentence. */
+export function suggestFix({ platform, status }: PlatformError): string {
+  const isRunpod = platform === "RunPod";
+  switch (status) {
+    case 0:
+      return "Check your connection and proxy, then run the command again.";
+    case 401:
+    case 403:
+      return isRunpod
+        ? "Set RUNPOD_API_KEY to a key of this account with read and write access."
+        : "Set SUPABASE_ACCESS_TOKEN to a token of an account that can manage this project.";
+    case 402:
+      return `Check the account's plan and billing in the ${
+        isRunpod ? "RunPod console" : "Supabase dashboard"
+      }.`;
+    case 404:
+      return isRunpod
+        ? "Check that RUNPOD_API_KEY belongs to the installation's account."
+        : "Check the project's ref, and that SUPABASE_ACCESS_TOKEN belongs to an account with access to it.";
+    case 429:
+      return "Wait a minute, then run the command again.";
+    default:
+      return status >= 500
+        ? `Check ${
+          isRunpod ? "https://uptime.runpod.io" : "https://status.supabase.com"
+        }, then run the command again.`
+        : "Fix what the message names, then run the command again.";
   }
 }
 
@@ -55,7 +85,11 @@ export async function call<T>(
     } catch (error) {
       // A POST may have arrived: the step looks its result up by name when it runs again.
       if (method === "POST" || attempt >= retries) {
-        throw new PlatformError(platform, 0, `${platform} cannot be reached: ${message(error)}`);
+        throw new PlatformError(
+          platform,
+          0,
+          `cannot be reached at ${new URL(baseUrl).host}: ${message(error)}`,
+        );
       }
       await backoff(attempt);
       continue;
@@ -77,7 +111,7 @@ export async function call<T>(
       throw new PlatformError(
         platform,
         response.status,
-        `${platform} answered ${method} ${path} with something unexpected: ${z.prettifyError(checked.error)}`,
+        `unexpected answer to ${method} ${path}: ${z.prettifyError(checked.error)}`,
       );
     }
     return checked.data;
@@ -99,7 +133,9 @@ function parse(text: string): unknown {
   }
 }
 
-const message = (error: unknown) => error instanceof Error ? error.message : String(error);
+/** Node's message is only "fetch failed"; the reason is its cause. */
+const message = (error: unknown): string =>
+  error instanceof Error ? error.cause instanceof Error ? error.cause.message : error.message : String(error);
 
 async function backoff(attempt: number, seconds = 0): Promise<void> {
   const ms = seconds > 0 ? Math.min(seconds, 60) * 1000 : 500 * 2 ** attempt * (0.5 + Math.random());

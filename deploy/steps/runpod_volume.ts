@@ -80,7 +80,7 @@ export function volumeSize(models: Model[]): number {
 
 /** Volumes have no mark of their owner: the name contains the Supabase project's ref, which is unique. */
 const volumeName = ({ settings, state }: Context) =>
-  resourceName(settings.profile, `models-${state.project ?? "PROJECT"}`);
+  resourceName(settings.profile, `models-${state.project ?? "<ref>"}`);
 
 /** The volume, by its id or else by its name. */
 export async function findVolume(context: Context): Promise<Volume | null> {

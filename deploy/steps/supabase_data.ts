@@ -76,7 +76,8 @@ async function emptyBucket({ supabase, target, state }: Context, bucket: string)
     },
   );
   const text = await response.text();
-  if (!response.ok && response.status !== 404) {
+  // An interrupted deployment has no buckets yet. Storage says so with 400 and a statusCode in the body.
+  if (!response.ok && response.status !== 404 && !/"statusCode":\s*"?404/.test(text)) {
     throw new DeployError(
       `Storage did not empty the bucket ${bucket}: ${response.status} ${text.slice(0, 300)}`,
       "Empty it in the Supabase dashboard (Storage), then run the command again.",

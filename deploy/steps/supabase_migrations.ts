@@ -18,10 +18,11 @@ export const supabaseMigrations: Step = {
       try {
         await context.supabase.execute(withRecord(migration));
       } catch (error) {
-        if (!(error instanceof PlatformError)) throw error;
+        // Without an answer, it may have been applied: the next run finds out.
+        if (!(error instanceof PlatformError) || error.status === 0) throw error;
         throw new DeployError(
           `Migration ${migration.version}_${migration.name} failed, and changed nothing: ${error.message}`,
-          "Solve what the message names, then run the command again.",
+          "Fix what the message names, then run the command again.",
         );
       }
     }

@@ -43,7 +43,8 @@ export async function startPlatforms(options: PlatformsOptions): Promise<Platfor
   const running = await runningStack(home);
   if (running !== null) {
     throw new Error(
-      `The emulators of ${home} run already (pid ${running.pid}, ${running.url}). Stop them first.`,
+      `The emulators of ${home} are in use by another command (pid ${running.pid}, ${running.url}). ` +
+        "Wait until it ends, or stop it.",
     );
   }
   const left = await endLeftovers(home) + await endLeftovers(join(home, "runpod"));

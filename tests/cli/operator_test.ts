@@ -1,4 +1,5 @@
 /** `task operator`: every documented command and the effect of its SQL. */
+import { DeployError } from "../../deploy/errors.ts";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "#assert";
 import { help, operator, UsageError } from "../../cli/operator.ts";
 import { deriveSecret } from "../../supabase/functions/_shared/secrets.ts";
@@ -121,7 +122,6 @@ Deno.test("an invalid command prints the correct usage", async () => {
       ["inference", "m"],
       ["inference", "m", "--endpoint", "a b"],
       ["inference", "m", "--input", "free"],
-      ["inference-secret", "x"],
       ["spend-cap", "0"],
       ["spend-cap", "5", "--project", "x"],
       ["spend-cap", "5", "--max", "--project", "x"],
@@ -130,11 +130,19 @@ Deno.test("an invalid command prints the correct usage", async () => {
         "open",
         "more",
       ],
-      ["scheduler-secret"],
     ]
   ) {
     const error = await assertRejects(() => operator(args, undefined), UsageError);
     assert(error.message.length > 10, args.join(" "));
+  }
+});
+
+Deno.test("a missing or malformed master key is an error that says where the key is", async () => {
+  for (const key of [undefined, "", "not base64!", btoa("short")]) {
+    for (const args of [["scheduler-secret"], ["metrics-secret"], ["inference-secret", "x"]]) {
+      const error = await assertRejects(() => operator(args, key), DeployError, "TUNEBASE_MASTER_KEY");
+      assertStringIncludes(error.fix, "vault.decrypted_secrets");
+    }
   }
 });
 

@@ -18,7 +18,7 @@ Deno.test("both accounts answer at one address, which the next start keeps", asy
   assertEquals(await status(`${target.runpodRest}/serverless`, first.supabaseToken), 401);
 
   const error = await assertRejects(() => startPlatforms({ home, log: () => {} }), Error);
-  assertStringIncludes(error.message, "run already");
+  assertStringIncludes(error.message, "in use by another command");
   await assertRejects(() => removePlatforms(home), Error);
   await first.stop();
 

@@ -140,7 +140,7 @@ Deno.test("a token with a line break is an error that does not show it", async (
 Deno.test("the volume costs what it has, and is made where the plan showed", async () => {
   await using account = await startRunpodAccount();
   await using context = deployContext({ runpodRest: account.rest });
-  assertEquals((await planCosts(context)).idleUsdPerMonth, 50 * 0.07);
+  assertEquals((await planCosts(context)).idleUsdPerMonth, 3.5);
   const [planned] = await runpodVolume.plan(context);
   assert(planned?.what.includes("EU-RO-1"));
   // Capacity moves elsewhere before the operator agrees.
