@@ -8,6 +8,7 @@ import { confirm, isInteractive } from "../cli/terminal/prompt.ts";
 import { print, printJson, printNote, stdoutColors } from "../cli/terminal/output.ts";
 import { chosenModels } from "./catalog.ts";
 import { type Costs, planCosts } from "./costs.ts";
+import { doctorOf } from "./doctor/doctor.ts";
 import { DeployError } from "./errors.ts";
 import { applySteps, type PlannedStep, planRemovals, planSteps, removeSteps } from "./plan.ts";
 import { PlatformError, suggestFix } from "./platforms/request.ts";
@@ -300,6 +301,14 @@ async function apply(context: Context, options: Deploy): Promise<void> {
       }),
   );
   if (options.json) return;
+  print(stdoutColors.bold("Checks"));
+  if (!await doctorOf(context, { json: false, billDays: null, problemsOnly: true })) {
+    throw new CliError(
+      `Everything is deployed, but checks failed. Follow the lines above, then run \`${
+        commandLine("doctor")
+      }\`.`,
+    );
+  }
   print(`\nTunebase is deployed: ${target.projectUrl(state.project ?? "")}/functions/v1/tunebase`);
   if (target.name === "emulators") {
     print("The emulated accounts run only while a command does. For a stack that keeps running: task dev.");

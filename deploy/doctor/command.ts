@@ -2,7 +2,6 @@
 import process from "node:process";
 import { addCommand, type Command, parseInteger } from "../../cli/command.ts";
 import { exitCodes } from "../../cli/errors.ts";
-import { version } from "../../cli/version.ts";
 import {
   addInstallationOptions,
   type CommonDeployOptions,
@@ -11,11 +10,7 @@ import {
   type StartEmulators,
   withInstallation,
 } from "../commands.ts";
-import { planSteps } from "../plan.ts";
-import { migrations } from "../sources.ts";
-import { steps } from "../steps/mod.ts";
-import { driftChecks } from "./checks/drift.ts";
-import { doctor } from "./doctor.ts";
+import { doctorOf } from "./doctor.ts";
 
 export interface DiagnoseOptions extends CommonDeployOptions {
   bills?: boolean;
@@ -46,11 +41,9 @@ export async function diagnose(options: DiagnoseOptions, startEmulators?: StartE
   await withInstallation(options, startEmulators, async (target, credentials, state) => {
     const settings = { ...deployedSettings(state), profile: options.profile, registry: null, hubToken: null };
     const context = createContext(target, credentials, state, settings);
-    const release = { version, migrations: (await migrations()).map((one) => one.version) };
-    const isWorking = await doctor({ ...context, settings }, release, {
+    const isWorking = await doctorOf(context, {
       json: options.json ?? false,
       billDays: options.bills ? options.days : null,
-      more: [driftChecks(() => planSteps(steps, context))],
     });
     if (!isWorking) process.exitCode = exitCodes.failed;
   }, { mustExist: true, changes: false });

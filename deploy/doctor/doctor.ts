@@ -1,7 +1,13 @@
 /** `task doctor`: checks an installation and says how to fix what is wrong. Changes nothing. */
 import { print, printJson, printTable, stdoutColors } from "../../cli/terminal/output.ts";
+import { version } from "../../cli/version.ts";
+import { planSteps } from "../plan.ts";
+import { migrations } from "../sources.ts";
+import type { Context } from "../step.ts";
+import { steps } from "../steps/mod.ts";
 import { billChecks, billTable, dayStart, loadBill } from "./bills.ts";
 import { type Check, type CheckGroup, count, runChecks } from "./check.ts";
+import { driftChecks } from "./checks/drift.ts";
 import { databaseChecks } from "./checks/database.ts";
 import { functionChecks } from "./checks/functions.ts";
 import { operationChecks } from "./checks/operation.ts";
@@ -25,15 +31,23 @@ export interface DoctorOptions {
   json: boolean;
   /** Prints a table of this many days instead of the checks. null: the checks. */
   billDays: number | null;
+  /** Prints only what is not ok, and the numbers. */
+  problemsOnly?: boolean;
   /** Checks in addition to {@link checkGroups}. */
   more?: CheckGroup[];
+}
+
+/** Checks what a deployment's steps work on, with all checks, against this version. Returns whether there is no error. */
+export async function doctorOf(context: Context, options: Omit<DoctorOptions, "more">): Promise<boolean> {
+  const release = { version, migrations: (await migrations()).map((one) => one.version) };
+  return await doctor(context, release, { ...options, more: [driftChecks(() => planSteps(steps, context))] });
 }
 
 /** Prints the checks or the bills. Returns whether there is no error. */
 export async function doctor(
   installation: Installation,
   release: Release,
-  { json, billDays, more = [] }: DoctorOptions,
+  { json, billDays, problemsOnly = false, more = [] }: DoctorOptions,
 ): Promise<boolean> {
   if (billDays !== null) {
     const today = dayStart(new Date());
@@ -46,7 +60,9 @@ export async function doctor(
     [...checkGroups, ...more],
     installation,
     release,
-    json ? () => {} : printCheck,
+    (check) => {
+      if (!json && !(problemsOnly && check.status === "ok")) printCheck(check);
+    },
   );
   const errors = checks.filter(({ status }) => status === "error").length;
   const warnings = checks.filter(({ status }) => status === "warning").length;
