@@ -30,9 +30,13 @@ export function callbackEnvironment(url: string, dbUrl: string, keys: Keys): Rec
 /** The timer's credential. */
 export const deriveSchedulerSecret = (keys: Keys): string => deriveSecret(keys.masterKey, "scheduler");
 
-/** The variables that a Deno child process needs for its cache. */
+/** The variables that a Deno child process needs for its cache, and for downloads where a proxy checks them. */
 export function denoEnvironment(): Record<string, string> {
-  const names = ["PATH", "HOME", "DENO_DIR", "XDG_CACHE_HOME", "TMPDIR"];
+  const names = [
+    ...["PATH", "HOME", "DENO_DIR", "XDG_CACHE_HOME", "TMPDIR"],
+    ...["SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS", "DENO_CERT", "DENO_TLS_CA_STORE"],
+    ...["HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "NPM_CONFIG_REGISTRY"],
+  ];
   return Object.fromEntries(names.flatMap((name) => {
     const value = Deno.env.get(name);
     return value === undefined ? [] : [[name, value]];

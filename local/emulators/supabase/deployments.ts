@@ -3,6 +3,7 @@ import { pathToFileURL } from "node:url";
 import * as z from "zod";
 import { join, removeIfThere } from "../../paths.ts";
 import { denoEnvironment } from "../../stack/environment.ts";
+import { root } from "../../state_dir.ts";
 import { ApiError, checked } from "./errors.ts";
 import type { Deployment } from "./record.ts";
 
@@ -118,10 +119,14 @@ function safePath(path: string): string {
   return segments.join("/");
 }
 
-/** Options of `deno` with which imports resolve in the uploaded files and nowhere else. */
+/**
+ * Options of `deno` with which imports resolve in the uploaded files and nowhere else. Differs: npm packages are those of
+ * this repository's lock file, which are installed, so that a deployment needs no network.
+ */
 export const resolutionOptions = (folder: string, importMap: string | null): string[] => [
   "--no-config",
-  "--no-lock",
+  `--lock=${join(root, "deno.lock")}`,
+  "--frozen",
   ...(importMap === null ? [] : [`--import-map=${join(folder, importMap)}`]),
 ];
 
