@@ -43,6 +43,8 @@ export function useRoute(): Route {
   useEffect(() => {
     const update = () => setHash(location.hash);
     addEventListener("hashchange", update);
+    // The URL may have changed between the first render and this effect.
+    update();
     return () => removeEventListener("hashchange", update);
   }, []);
   return parseRoute(hash);
