@@ -5,6 +5,7 @@
  * processing, 413 above 30 MB, 502 when the worker dies, `X-Runpod-Worker-Id` on what a worker answered. Differs: at most
  * one worker, so the header pins nothing in requests; the texts of RunPod's own errors are not documented.
  */
+import { abortable } from "../../../supabase/functions/_shared/abortable.ts";
 import { pause } from "../../stack/processes.ts";
 import { Worker, type WorkerOptions } from "./worker.ts";
 
@@ -166,13 +167,16 @@ export function createLoadBalancer(options: LoadBalancerOptions): LoadBalancer {
       release(held);
     });
     try {
-      const answer = await fetch(`http://127.0.0.1:${held.port}${path}${url.search}`, {
-        method: request.method,
-        headers,
-        body,
-        redirect: "manual",
-        signal: ended.signal,
-      });
+      const answer = abortable(
+        await fetch(`http://127.0.0.1:${held.port}${path}${url.search}`, {
+          method: request.method,
+          headers,
+          body,
+          redirect: "manual",
+          signal: ended.signal,
+        }),
+        ended.signal,
+      );
       const { status } = answer;
       const passed = new Headers(answer.headers);
       passed.set("x-runpod-worker-id", held.worker.id);

@@ -1,4 +1,5 @@
 /** Requests to the engine: vLLM behind a RunPod load-balancing endpoint and our worker's middleware. */
+import { abortable } from "../abortable.ts";
 import { tokenHeader } from "../contracts/inference_token.ts";
 import { ApiError } from "../errors.ts";
 import type { Settings } from "../platform.ts";
@@ -39,7 +40,7 @@ export async function askEngine(
       : unavailable(`connecting to endpoint ${started.endpoint_id}: ${error}`);
   });
   // 204: a worker that is still loading.
-  if (response.ok && response.status !== 204) return response;
+  if (response.ok && response.status !== 204) return abortable(response, signal);
   throw engineError(engine, response.status, parsed(await response.text()), response.headers);
 }
 

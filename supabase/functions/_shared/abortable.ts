@@ -1,0 +1,31 @@
+/** Response bodies that end when their request is aborted. */
+
+/**
+ * The response, whose body fails as soon as `signal` is aborted; the connection closes. Deno's `fetch` forgets the signal
+ * once the request's own objects have been garbage-collected: the body of a long stream then never ends (seen with Deno 2.9.6;
+ * tests/inference/abortable_test.ts).
+ */
+export function abortable(response: Response, signal: AbortSignal): Response {
+  if (response.body === null) return response;
+  const reader = response.body.getReader();
+  const body = new ReadableStream<Uint8Array<ArrayBuffer>>({
+    start(controller) {
+      const abort = () => {
+        controller.error(signal.reason);
+        reader.cancel(signal.reason).catch(() => {}); // it may have failed with the same reason
+      };
+      if (signal.aborted) abort();
+      else signal.addEventListener("abort", abort, { once: true });
+    },
+    async pull(controller) {
+      // Also keeps the signal reachable: what combines signals holds the combination weakly.
+      signal.throwIfAborted();
+      const { done, value } = await reader.read();
+      if (signal.aborted) return;
+      if (done) controller.close();
+      else controller.enqueue(value);
+    },
+    cancel: (reason) => reader.cancel(reason),
+  }, { highWaterMark: 0 });
+  return new Response(body, response);
+}
