@@ -5,7 +5,7 @@ import { join } from "../../local/paths.ts";
 const record = join(cache, "test_durations.json");
 
 /**
- * Files with a process of their own: the longest, longest first, then those that replace globals, have a `beforeEach` or
+ * Files with a process of their own: the longest, longest first, then those that replace globals, set the environment, have a `beforeEach` or
  * start an isolate that retires while other files run.
  */
 const alone = [
@@ -14,6 +14,10 @@ const alone = [
   "tests/dashboard/dashboard_test.ts",
   "tests/bench/bench_test.ts",
   "tests/fuzz/fuzz_test.ts",
+  "tests/deploy/deploy_test.ts",
+  "tests/deploy/doctor_emulators_test.ts",
+  "tests/deploy/package_test.ts",
+  "tests/deploy/command_line_test.ts",
   "tests/api/isolate_retirement_test.ts",
   "tests/database/host_app_test.ts",
   "tests/jobs/estimate_test.ts",
