@@ -5,8 +5,8 @@ import { join } from "../../local/paths.ts";
 const record = join(cache, "test_durations.json");
 
 /**
- * Files with a process of their own: the longest, longest first, then those that replace globals, set the environment, have a `beforeEach` or
- * start an isolate that retires while other files run.
+ * Files with a process of their own: the longest, longest first, then those that replace globals, set the environment, have
+ * a `beforeEach` or start an isolate that retires while other files run.
  */
 const alone = [
   "tests/crash/crash_test.ts",
