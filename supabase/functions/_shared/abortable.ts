@@ -8,7 +8,7 @@
 export function abortable(response: Response, signal: AbortSignal): Response {
   if (response.body === null) return response;
   const reader = response.body.getReader();
-  const body = new ReadableStream<Uint8Array<ArrayBuffer>>({
+  const body = new ReadableStream<Uint8Array>({
     start(controller) {
       const abort = () => {
         controller.error(signal.reason);
