@@ -8,6 +8,7 @@ import { confirm, isInteractive } from "../cli/terminal/prompt.ts";
 import { print, printJson, printNote, stdoutColors } from "../cli/terminal/output.ts";
 import { chosenModels } from "./catalog.ts";
 import { type Costs, planCosts } from "./costs.ts";
+import { hasRelation } from "./database.ts";
 import { doctorOf } from "./doctor/doctor.ts";
 import { DeployError } from "./errors.ts";
 import { applySteps, type PlannedStep, planRemovals, planSteps, removeSteps } from "./plan.ts";
@@ -432,11 +433,7 @@ async function projectExists({ supabase }: Context): Promise<boolean> {
 }
 
 async function rejectRunningJobs({ supabase }: Context): Promise<void> {
-  const [schema] = await supabase.query(
-    "select to_regclass('tunebase.jobs') is not null as exists",
-    z.array(z.object({ exists: z.boolean() })),
-  );
-  if (!schema?.exists) return;
+  if (!await hasRelation(supabase, "tunebase.jobs")) return;
   const [row] = await supabase.query(
     "select count(*)::int as running from tunebase.jobs where not tunebase_internal.is_terminal(status)",
     z.array(z.object({ running: z.int() })),

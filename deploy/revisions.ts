@@ -1,6 +1,7 @@
 /** The revision of each base model. It is pinned by the first deployment: adapters fit the weights that they were trained on. */
 import * as z from "zod";
 import { type Model, sourceOf } from "./catalog.ts";
+import { hasRelation } from "./database.ts";
 import { currentRevision } from "./hub.ts";
 import type { Context } from "./step.ts";
 
@@ -32,10 +33,5 @@ async function storedRevision(
 }
 
 /** Whether the migrations have created `tunebase.base_models`. */
-export async function hasModelsTable(supabase: Context["supabase"]): Promise<boolean> {
-  const [table] = await supabase.query(
-    "select to_regclass('tunebase.base_models') is not null as exists",
-    z.array(z.object({ exists: z.boolean() })),
-  );
-  return table?.exists ?? false;
-}
+export const hasModelsTable = (supabase: Context["supabase"]): Promise<boolean> =>
+  hasRelation(supabase, "tunebase.base_models");

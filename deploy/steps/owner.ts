@@ -3,6 +3,7 @@ import { randomBytes } from "node:crypto";
 import { resolve } from "node:path";
 import * as z from "zod";
 import { sha256Hex } from "../../supabase/functions/_shared/secrets.ts";
+import { hasRelation } from "../database.ts";
 import { DeployError } from "../errors.ts";
 import { profilesFolder, readIfThere, writePrivate } from "../state.ts";
 import type { Change, Context, Step } from "../step.ts";
@@ -64,12 +65,8 @@ const Existing = z.object({ user: z.boolean(), project: z.boolean(), keys: z.arr
 async function existing(
   { settings, supabase }: Context,
 ): Promise<{ user: boolean; project: boolean; key: boolean }> {
-  const [schema] = await supabase.query(
-    "select to_regclass('tunebase_internal.api_key_hashes') is not null as exists",
-    z.array(z.object({ exists: z.boolean() })),
-  );
   const [row] = await supabase.query(
-    schema?.exists
+    await hasRelation(supabase, "tunebase_internal.api_key_hashes")
       ? `select exists (select from auth.users where lower(email) = lower($1) and email_confirmed_at is not null) as user,
           exists (
             select from tunebase.project_members m join auth.users u on u.id = m.user_id

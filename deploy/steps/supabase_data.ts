@@ -1,5 +1,7 @@
 /** What users have stored: `destroy --delete-data` removes it with the schemas, roles and buckets. Deploying creates none. */
 import * as z from "zod";
+import { hasRelation } from "../database.ts";
+import { count } from "../doctor/check.ts";
 import { DeployError } from "../errors.ts";
 import { PlatformError } from "../platforms/request.ts";
 import { uninstallSql } from "../sources.ts";
@@ -14,7 +16,7 @@ export const supabaseData: Step = {
   plan: () => Promise.resolve([]),
   apply: () => Promise.resolve(),
   async planRemoval(context, { data }) {
-    if (!data || !await installed(context)) return [];
+    if (!data || !await hasRelation(context.supabase, "tunebase.jobs")) return [];
     const [counts] = await context.supabase.query(
       `select (select count(*) from tunebase.projects)::int as projects, (select count(*) from tunebase.jobs)::int as jobs,
         (select count(*) from storage.objects where bucket_id = any($1))::int as objects`,
@@ -53,16 +55,6 @@ export const supabaseData: Step = {
     }
   },
 };
-
-const count = (number: number, noun: string) => `${number} ${noun}${number === 1 ? "" : "s"}`;
-
-async function installed({ supabase }: Context): Promise<boolean> {
-  const [row] = await supabase.query(
-    "select to_regclass('tunebase.jobs') is not null as exists",
-    z.array(z.object({ exists: z.boolean() })),
-  );
-  return row?.exists ?? false;
-}
 
 /** Deleting rows in SQL would leave the files behind. */
 async function emptyBucket({ supabase, target, state }: Context, bucket: string): Promise<void> {

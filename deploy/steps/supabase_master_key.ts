@@ -1,6 +1,7 @@
 /** The master key: generated once, kept in the project's Vault. Every other secret of the installation is derived from it. */
 import { randomBytes } from "node:crypto";
 import * as z from "zod";
+import { hasRelation } from "../database.ts";
 import { DeployError } from "../errors.ts";
 import type { SupabaseApi } from "../platforms/supabase.ts";
 import type { Context, Step } from "../step.ts";
@@ -62,11 +63,7 @@ export async function masterKey(supabase: SupabaseApi): Promise<string> {
 }
 
 async function findMasterKey(supabase: SupabaseApi): Promise<string | null> {
-  const [extension] = await supabase.query(
-    "select to_regclass('vault.decrypted_secrets') is not null as exists",
-    z.array(z.object({ exists: z.boolean() })),
-  );
-  if (!extension?.exists) return null;
+  if (!await hasRelation(supabase, "vault.decrypted_secrets")) return null;
   const rows = await supabase.query(
     "select decrypted_secret from vault.decrypted_secrets where name = $1",
     z.array(z.object({ decrypted_secret: z.string() })),

@@ -1,6 +1,6 @@
 /** The database's migrations, recorded where `supabase db push` records them. */
 import { randomBytes } from "node:crypto";
-import * as z from "zod";
+import { appliedMigrations } from "../database.ts";
 import { DeployError } from "../errors.ts";
 import { PlatformError } from "../platforms/request.ts";
 import { type Migration, migrations } from "../sources.ts";
@@ -30,18 +30,9 @@ export const supabaseMigrations: Step = {
 };
 
 /** The migrations that this project lacks. */
-export async function pendingMigrations({ supabase }: Context): Promise<Migration[]> {
-  const [history] = await supabase.query(
-    "select to_regclass('supabase_migrations.schema_migrations') is not null as exists",
-    z.array(z.object({ exists: z.boolean() })),
-  );
-  const applied = history?.exists
-    ? await supabase.query(
-      "select version from supabase_migrations.schema_migrations",
-      z.array(z.object({ version: z.string() })),
-    )
-    : [];
-  return (await migrations()).filter(({ version }) => !applied.some((row) => row.version === version));
+async function pendingMigrations({ supabase }: Context): Promise<Migration[]> {
+  const applied = await appliedMigrations(supabase);
+  return (await migrations()).filter(({ version }) => !applied.includes(version));
 }
 
 /** The migration and its record, in one transaction. */

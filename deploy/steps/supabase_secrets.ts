@@ -2,23 +2,17 @@
 import { createHash } from "node:crypto";
 import * as z from "zod";
 import { deriveSecret } from "../../supabase/functions/_shared/secrets.ts";
+import { databaseRoles } from "../database.ts";
 import { DeployError } from "../errors.ts";
 import type { SupabaseApi } from "../platforms/supabase.ts";
 import type { Change, Context, Step } from "../step.ts";
 import { ownerVariable } from "./runpod_names.ts";
 import { masterKeyIfAny } from "./supabase_master_key.ts";
 
-/** The roles that the functions connect as, and the secret with each one's database URL. */
-const roles = {
-  tunebase_api: "TUNEBASE_API_DB_URL",
-  tunebase_callback: "TUNEBASE_CALLBACK_DB_URL",
-  tunebase_scheduler: "TUNEBASE_SCHEDULER_DB_URL",
-} as const;
-
 /** The secrets that a deployment sets and `destroy` removes. The optional ones of docs/deploy.md belong to the operator. */
 export const secretNames = [
   "TUNEBASE_MASTER_KEY",
-  ...Object.values(roles),
+  ...Object.values(databaseRoles),
   "RUNPOD_API_KEY",
   "RUNPOD_API_URL",
   "TUNEBASE_INFERENCE_URL",
@@ -128,7 +122,7 @@ async function desired(
   return {
     [ownerVariable]: settings.profile,
     TUNEBASE_MASTER_KEY: key ?? "",
-    ...Object.fromEntries(Object.entries(roles).map(([role, name]) => [name, url(role)])),
+    ...Object.fromEntries(Object.entries(databaseRoles).map(([role, name]) => [name, url(role)])),
     RUNPOD_API_KEY: runpodKey,
     RUNPOD_API_URL: target.runpodApi,
     TUNEBASE_INFERENCE_URL: target.inferenceUrl,
@@ -146,5 +140,5 @@ async function rolesCanLogIn({ supabase }: Context): Promise<boolean> {
   return rolesOf().every((role) => rows.some(({ rolname }) => rolname === role));
 }
 
-const rolesOf = () => Object.keys(roles);
+const rolesOf = () => Object.keys(databaseRoles);
 const sha256 = (text: string) => createHash("sha256").update(text).digest("hex");

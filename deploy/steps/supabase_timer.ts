@@ -2,15 +2,16 @@
 import * as z from "zod";
 import { deriveSecret } from "../../supabase/functions/_shared/secrets.ts";
 import type { Change, Context, Step } from "../step.ts";
+import { hasRelation } from "../database.ts";
 import { masterKeyIfAny } from "./supabase_master_key.ts";
 
 /** As `supabase/migrations/20261130000200_platform.sql` schedules them where the extensions exist. */
-const jobs = {
+export const cronJobs = {
   "tunebase-tick": ["10 seconds", "select tunebase_internal.wake_scheduler()"],
   "tunebase-spend": ["30 seconds", "select tunebase_internal.enforce_spend()"],
   "tunebase-prune": ["17 * * * *", "select tunebase_internal.prune_cron_runs()"],
 } as const;
-const jobNames = Object.keys(jobs).map((name) => `'${name}'`).join(", ");
+const jobNames = Object.keys(cronJobs).map((name) => `'${name}'`).join(", ");
 const secretNames = "'tunebase_scheduler_url', 'tunebase_scheduler_secret'";
 
 export const supabaseTimer: Step = {
@@ -20,7 +21,7 @@ export const supabaseTimer: Step = {
   removedFirst: true,
   async plan(context) {
     const { secrets, cron } = context.state.project === null
-      ? { secrets: ["tunebase_scheduler_url", "tunebase_scheduler_secret"], cron: Object.keys(jobs) }
+      ? { secrets: ["tunebase_scheduler_url", "tunebase_scheduler_secret"], cron: Object.keys(cronJobs) }
       : await differences(context, await masterKeyIfAny(context));
     const changes: Change[] = [];
     if (secrets.length > 0) changes.push({ action: "update", what: `Vault secrets ${secrets.join(", ")}` });
@@ -43,13 +44,13 @@ export const supabaseTimer: Step = {
     }
     // Scheduling a job that exists does not activate it.
     for (const id of disabled) await supabase.execute("select cron.alter_job($1, active := true)", [id]);
-    for (const [name, [schedule, command]] of Object.entries(jobs)) {
+    for (const [name, [schedule, command]] of Object.entries(cronJobs)) {
       if (!cron.includes(name)) continue;
       await supabase.execute("select cron.schedule($1, $2, $3)", [name, schedule, command]);
     }
   },
   async planRemoval(context) {
-    if (!await hasSchema(context, "cron")) return [];
+    if (!await hasRelation(context.supabase, "cron.job")) return [];
     const rows = await context.supabase.query(
       `select jobname from cron.job where jobname in (${jobNames})`,
       z.array(z.object({ jobname: z.string() })),
@@ -59,9 +60,9 @@ export const supabaseTimer: Step = {
       : [{ action: "delete", what: `cron jobs ${rows.map(({ jobname }) => jobname).join(", ")}` }];
   },
   async remove(context) {
-    if (!await hasSchema(context, "cron")) return;
+    if (!await hasRelation(context.supabase, "cron.job")) return;
     // The cron jobs last: as long as one exists, an interrupted removal continues here.
-    if (await hasSchema(context, "vault")) {
+    if (await hasRelation(context.supabase, "vault.decrypted_secrets")) {
       await context.supabase.execute(`delete from vault.secrets where name in (${secretNames})`);
     }
     await context.supabase.execute(
@@ -70,39 +71,43 @@ export const supabaseTimer: Step = {
   },
 };
 
-/** The address that pg_cron calls. */
-const schedulerUrl = ({ target, state }: Context) =>
-  `${target.projectUrl(state.project ?? "")}/functions/v1/tunebase-scheduler/tick`;
+/** What Vault holds for the timer: the address that pg_cron calls, and its secret. Without a master key, none is right. */
+export const vaultSecrets = (
+  { target, state }: {
+    target: Pick<Context["target"], "projectUrl">;
+    state: Pick<Context["state"], "project">;
+  },
+  key: string | null,
+): Record<string, string> => ({
+  tunebase_scheduler_url: `${target.projectUrl(state.project ?? "")}/functions/v1/tunebase-scheduler/tick`,
+  tunebase_scheduler_secret: key === null ? "" : deriveSecret(key, "scheduler"),
+});
 
 async function differences(context: Context, key: string | null) {
-  const cron = await hasSchema(context, "cron")
+  const cron = await hasRelation(context.supabase, "cron.job")
     ? await context.supabase.query(
       "select jobid, jobname, schedule, command, active from cron.job",
       z.array(Job),
     )
     : [];
-  const secrets = await hasSchema(context, "vault")
+  const secrets = await hasRelation(context.supabase, "vault.decrypted_secrets")
     ? await context.supabase.query(
       `select name, decrypted_secret from vault.decrypted_secrets where name in (${secretNames})`,
       z.array(z.object({ name: z.string(), decrypted_secret: z.string() })),
     )
     : [];
-  const values: Record<string, string> = {
-    tunebase_scheduler_url: schedulerUrl(context),
-    // Without a master key everything is to be created.
-    tunebase_scheduler_secret: key === null ? "" : deriveSecret(key, "scheduler"),
-  };
+  const values = vaultSecrets(context, key);
   return {
     values,
     secrets: Object.keys(values).filter((name) =>
       secrets.find((secret) => secret.name === name)?.decrypted_secret !== values[name]
     ),
-    cron: Object.entries(jobs).filter(([name, [schedule, command]]) =>
+    cron: Object.entries(cronJobs).filter(([name, [schedule, command]]) =>
       !cron.some((job) =>
         job.active && job.jobname === name && job.schedule === schedule && job.command === command
       )
     ).map(([name]) => name),
-    disabled: cron.filter(({ active, jobname }) => !active && jobname !== null && jobname in jobs)
+    disabled: cron.filter(({ active, jobname }) => !active && jobname !== null && jobname in cronJobs)
       .map(({ jobid }) => jobid),
   };
 }
@@ -114,12 +119,3 @@ const Job = z.object({
   command: z.string(),
   active: z.boolean(),
 });
-
-async function hasSchema({ supabase }: Context, name: string): Promise<boolean> {
-  const [row] = await supabase.query(
-    "select to_regnamespace($1) is not null as exists",
-    z.array(z.object({ exists: z.boolean() })),
-    [name],
-  );
-  return row?.exists ?? false;
-}

@@ -1,10 +1,10 @@
 /** The database: migrations, roles, extensions and the pooler in front of it. */
 import * as z from "zod";
+import { appliedMigrations, databaseRoles, missingExtensions, requiredExtensions } from "../../database.ts";
 import { type Check, type CheckGroup, count, deployCommand, failed, ok, warning } from "../check.ts";
 import type { Release, SupabaseReader } from "../installation.ts";
 
-const roles = ["tunebase_api", "tunebase_callback", "tunebase_scheduler"] as const;
-const extensions = ["pg_cron", "pg_net", "supabase_vault"] as const;
+const roles = Object.keys(databaseRoles);
 
 export const databaseChecks: CheckGroup = {
   id: "database",
@@ -29,17 +29,8 @@ async function checkServices(supabase: SupabaseReader): Promise<Check> {
 }
 
 async function checkMigrations(supabase: SupabaseReader, { migrations }: Release): Promise<Check> {
-  const [history] = await supabase.query(
-    "select to_regclass('supabase_migrations.schema_migrations') is not null as exists",
-    z.array(z.object({ exists: z.boolean() })),
-  );
-  const applied = history?.exists
-    ? await supabase.query(
-      "select version from supabase_migrations.schema_migrations",
-      z.array(z.object({ version: z.string() })),
-    )
-    : [];
-  const pending = migrations.filter((version) => !applied.some((row) => row.version === version));
+  const applied = await appliedMigrations(supabase);
+  const pending = migrations.filter((version) => !applied.includes(version));
   return pending.length === 0 ? ok("migrations", `all ${migrations.length} are applied`) : failed(
     "migrations",
     `${count(pending.length, "migration is", "migrations are")} pending: ${pending.join(", ")}`,
@@ -75,12 +66,8 @@ async function checkRoles(supabase: SupabaseReader): Promise<Check> {
 }
 
 async function checkExtensions(supabase: SupabaseReader): Promise<Check> {
-  const present = await supabase.query(
-    "select extname from pg_catalog.pg_extension",
-    z.array(z.object({ extname: z.string() })),
-  );
-  const missing = extensions.filter((name) => !present.some(({ extname }) => extname === name));
-  return missing.length === 0 ? ok("extensions", extensions.join(", ")) : failed(
+  const missing = await missingExtensions(supabase);
+  return missing.length === 0 ? ok("extensions", requiredExtensions.join(", ")) : failed(
     "extensions",
     `not installed: ${missing.join(", ")}`,
     `${missing.map((name) => `create extension ${name};`).join(" ")} Or: ${deployCommand}`,

@@ -2,16 +2,11 @@
 import { createHash } from "node:crypto";
 import * as z from "zod";
 import { buckets } from "../../../supabase/functions/_shared/contracts/buckets.ts";
+import { databaseRoles } from "../../database.ts";
 import { type Check, type CheckGroup, deployCommand, failed, ok, warning } from "../check.ts";
 import type { Installation, SupabaseReader } from "../installation.ts";
 
-const required = [
-  "TUNEBASE_MASTER_KEY",
-  "TUNEBASE_API_DB_URL",
-  "TUNEBASE_CALLBACK_DB_URL",
-  "TUNEBASE_SCHEDULER_DB_URL",
-  "RUNPOD_API_KEY",
-];
+const required = ["TUNEBASE_MASTER_KEY", ...Object.values(databaseRoles), "RUNPOD_API_KEY"];
 /** What the functions assume without TUNEBASE_MAX_FILE_BYTES. */
 const defaultMaxFileBytes = 8 * 2 ** 30;
 

@@ -1,10 +1,10 @@
 /** The timer: pg_cron calls the scheduler through pg_net, with an address and a secret from Vault. */
 import * as z from "zod";
-import { deriveSecret } from "../../../supabase/functions/_shared/secrets.ts";
+import { hasRelation } from "../../database.ts";
+import { cronJobs, vaultSecrets } from "../../steps/supabase_timer.ts";
 import { type Check, type CheckGroup, deployCommand, duration, failed, ok } from "../check.ts";
-import { type Installation, projectUrl, type SupabaseReader } from "../installation.ts";
+import type { Installation, SupabaseReader } from "../installation.ts";
 
-const cronJobs = ["tunebase-tick", "tunebase-spend", "tunebase-prune"];
 const maxTickAgeSeconds = 60;
 
 export const timerChecks: CheckGroup = {
@@ -23,7 +23,7 @@ async function checkCron(supabase: SupabaseReader): Promise<Check> {
     "select jobname, schedule from cron.job where active and jobname like 'tunebase-%' order by jobname",
     z.array(z.object({ jobname: z.string(), schedule: z.string() })),
   );
-  const missing = cronJobs.filter((name) => !jobs.some(({ jobname }) => jobname === name));
+  const missing = Object.keys(cronJobs).filter((name) => !jobs.some(({ jobname }) => jobname === name));
   return missing.length === 0
     ? ok("cron", jobs.map(({ jobname, schedule }) => `${jobname} (${schedule})`).join(", "))
     : failed("cron", `missing or disabled: ${missing.join(", ")}`, `Schedule them: ${deployCommand}`);
@@ -39,10 +39,7 @@ async function checkVault(installation: Installation): Promise<Check> {
     "select name, decrypted_secret as value from vault.decrypted_secrets where name in ('tunebase_scheduler_url', 'tunebase_scheduler_secret')",
     z.array(z.object({ name: z.string(), value: z.string() })),
   );
-  const wanted: Record<string, string> = {
-    tunebase_scheduler_url: `${projectUrl(installation)}/functions/v1/tunebase-scheduler/tick`,
-    tunebase_scheduler_secret: deriveSecret(await installation.masterKey(), "scheduler"),
-  };
+  const wanted = vaultSecrets(installation, await installation.masterKey());
   const problems = Object.entries(wanted).flatMap(([name, value]) => {
     const found = rows.find((row) => row.name === name);
     return found === undefined ? [`${name} is missing`] : found.value === value ? [] : [`${name} is wrong`];
@@ -91,12 +88,4 @@ async function lastResponse(supabase: SupabaseReader): Promise<string> {
   return last.error_msg === null
     ? `; pg_net's last request got ${last.status_code}`
     : `; pg_net's last request failed: ${last.error_msg}`;
-}
-
-async function hasRelation(supabase: SupabaseReader, name: string): Promise<boolean> {
-  const [row] = await supabase.query(
-    `select to_regclass('${name}') is not null as exists`,
-    z.array(z.object({ exists: z.boolean() })),
-  );
-  return row?.exists ?? false;
 }
