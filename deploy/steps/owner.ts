@@ -5,6 +5,7 @@ import * as z from "zod";
 import { sha256Hex } from "../../supabase/functions/_shared/secrets.ts";
 import { hasRelation } from "../database.ts";
 import { DeployError } from "../errors.ts";
+import { postToProject } from "../platforms/project.ts";
 import { profilesFolder, readIfThere, writePrivate } from "../state.ts";
 import type { Change, Context, Step } from "../step.ts";
 
@@ -92,19 +93,14 @@ async function existing(
 }
 
 /** Through Auth's admin API, confirmed and without a password: the owner signs in with a link or resets the password. */
-async function createUser({ supabase, target, state }: Context, email: string): Promise<void> {
-  const key = await supabase.secretKey();
-  const response = await fetch(`${target.projectUrl(state.project ?? "")}/auth/v1/admin/users`, {
-    method: "POST",
-    headers: { apikey: key, authorization: `Bearer ${key}`, "content-type": "application/json" },
-    body: JSON.stringify({ email, email_confirm: true }),
-    signal: AbortSignal.timeout(30_000),
+async function createUser(context: Context, email: string): Promise<void> {
+  const { ok, status, text } = await postToProject(context, "/auth/v1/admin/users", {
+    email,
+    email_confirm: true,
   });
-  const text = await response.text();
-  if (!response.ok) {
-    throw new DeployError(
-      `Supabase Auth did not create the user ${email}: ${response.status} ${text.slice(0, 300)}`,
-      "Create and confirm the user in the Supabase dashboard (Authentication), then run the command again.",
-    );
-  }
+  if (ok) return;
+  throw new DeployError(
+    `Supabase Auth did not create the user ${email}: ${status} ${text}`,
+    "Create and confirm the user in the Supabase dashboard (Authentication), then run the command again.",
+  );
 }

@@ -3,6 +3,7 @@ import * as z from "zod";
 import { hasRelation } from "../database.ts";
 import { count } from "../doctor/check.ts";
 import { DeployError } from "../errors.ts";
+import { postToProject } from "../platforms/project.ts";
 import { PlatformError } from "../platforms/request.ts";
 import { uninstallSql } from "../sources.ts";
 import type { Context, Step } from "../step.ts";
@@ -57,22 +58,12 @@ export const supabaseData: Step = {
 };
 
 /** Deleting rows in SQL would leave the files behind. */
-async function emptyBucket({ supabase, target, state }: Context, bucket: string): Promise<void> {
-  const key = await supabase.secretKey();
-  const response = await fetch(
-    `${target.projectUrl(state.project ?? "")}/storage/v1/bucket/${bucket}/empty`,
-    {
-      method: "POST",
-      headers: { apikey: key, authorization: `Bearer ${key}` },
-      signal: AbortSignal.timeout(120_000),
-    },
-  );
-  const text = await response.text();
+async function emptyBucket(context: Context, bucket: string): Promise<void> {
+  const { ok, status, text } = await postToProject(context, `/storage/v1/bucket/${bucket}/empty`);
   // An interrupted deployment has no buckets yet. Storage says so with 400 and a statusCode in the body.
-  if (!response.ok && response.status !== 404 && !/"statusCode":\s*"?404/.test(text)) {
-    throw new DeployError(
-      `Storage did not empty the bucket ${bucket}: ${response.status} ${text.slice(0, 300)}`,
-      "Empty it in the Supabase dashboard (Storage), then run the command again.",
-    );
-  }
+  if (ok || status === 404 || /"statusCode":\s*"?404/.test(text)) return;
+  throw new DeployError(
+    `Storage did not empty the bucket ${bucket}: ${status} ${text}`,
+    "Empty it in the Supabase dashboard (Storage), then run the command again.",
+  );
 }

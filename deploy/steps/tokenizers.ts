@@ -3,6 +3,7 @@ import * as z from "zod";
 import { buckets } from "../../supabase/functions/_shared/contracts/buckets.ts";
 import { chosenModels, sourceOf } from "../catalog.ts";
 import { DeployError } from "../errors.ts";
+import { postToProject } from "../platforms/project.ts";
 import { hubFile, hubModel } from "../hub.ts";
 import { hasModelsTable, revisionOf } from "../revisions.ts";
 import type { Context, Step } from "../step.ts";
@@ -60,31 +61,10 @@ async function storedTokenizers(supabase: Context["supabase"]) {
   );
 }
 
-async function upload(
-  { supabase, target, state }: Context,
-  path: string,
-  content: Uint8Array<ArrayBuffer>,
-): Promise<void> {
-  const key = await supabase.secretKey();
-  const response = await fetch(
-    `${target.projectUrl(state.project ?? "")}/storage/v1/object/${buckets.tokenizers}/${path}`,
-    {
-      method: "POST",
-      headers: {
-        apikey: key,
-        authorization: `Bearer ${key}`,
-        "x-upsert": "true",
-        "content-type": "application/octet-stream",
-      },
-      body: content,
-      signal: AbortSignal.timeout(120_000),
-    },
-  );
-  const text = await response.text();
-  if (!response.ok) {
-    throw new DeployError(
-      `Storage rejected ${buckets.tokenizers}/${path}: ${response.status} ${text.slice(0, 300)}`,
-      "Run the command again.",
-    );
-  }
+async function upload(context: Context, path: string, content: Uint8Array<ArrayBuffer>): Promise<void> {
+  const object = `${buckets.tokenizers}/${path}`;
+  const { ok, status, text } = await postToProject(context, `/storage/v1/object/${object}`, content, {
+    "x-upsert": "true",
+  });
+  if (!ok) throw new DeployError(`Storage rejected ${object}: ${status} ${text}`, "Run the command again.");
 }
