@@ -1,6 +1,7 @@
 /** `task deploy`, `task destroy` and `task doctor`, with emulators of both platforms. */
 import { Command } from "commander";
-import { addDeploy, type StartEmulators } from "./commands.ts";
+import { addDeploy } from "./commands.ts";
+import type { StartEmulators } from "./installation.ts";
 import { addDoctor } from "./doctor/command.ts";
 import { exitCodes } from "../cli/errors.ts";
 import { runProgram } from "../cli/run.ts";

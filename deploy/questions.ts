@@ -54,7 +54,7 @@ export async function readCredentials(): Promise<Credentials> {
   };
 }
 
-/** The settings of this deployment. Throws a DeployError that names the flag when one is missing and nobody can be asked. */
+/** The settings of this deployment. Without a terminal, throws a DeployError that names a missing flag. */
 export async function readSettings(
   options: DeployOptions,
   state: State,

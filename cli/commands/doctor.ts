@@ -5,7 +5,7 @@ import { unwrap } from "../../client/mod.ts";
 import { createSession } from "../api/session.ts";
 import { configPath, readSettings, type Settings } from "../api/settings.ts";
 import { addCommand, addExamples, type Command, type CommonOptions } from "../command.ts";
-import { parseProfile } from "../../deploy/commands.ts";
+import { parseProfile } from "../../deploy/options.ts";
 import { addBillOptions, diagnose } from "../../deploy/doctor/command.ts";
 import { exitCodes, formatError, networkErrorReason } from "../errors.ts";
 import { formatTime } from "../terminal/format.ts";

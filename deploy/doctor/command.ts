@@ -3,13 +3,13 @@ import process from "node:process";
 import { addCommand, type Command, parseInteger } from "../../cli/command.ts";
 import { exitCodes } from "../../cli/errors.ts";
 import {
-  addInstallationOptions,
   type CommonDeployOptions,
   createContext,
   deployedSettings,
   type StartEmulators,
   withInstallation,
-} from "../commands.ts";
+} from "../installation.ts";
+import { addInstallationOptions } from "../options.ts";
 import { doctorOf } from "./doctor.ts";
 
 export interface DiagnoseOptions extends CommonDeployOptions {
@@ -41,10 +41,10 @@ export async function diagnose(options: DiagnoseOptions, startEmulators?: StartE
   await withInstallation(options, startEmulators, async (target, credentials, state) => {
     const settings = { ...deployedSettings(state), profile: options.profile, registry: null, hubToken: null };
     const context = createContext(target, credentials, state, settings);
-    const isWorking = await doctorOf(context, {
+    const works = await doctorOf(context, {
       json: options.json ?? false,
       billDays: options.bills ? options.days : null,
     });
-    if (!isWorking) process.exitCode = exitCodes.failed;
+    if (!works) process.exitCode = exitCodes.failed;
   }, { mustExist: true, changes: false });
 }

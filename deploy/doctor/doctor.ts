@@ -31,23 +31,35 @@ export interface DoctorOptions {
   json: boolean;
   /** Prints a table of this many days instead of the checks. null: the checks. */
   billDays: number | null;
-  /** Prints only what is not ok, and the numbers. */
-  problemsOnly?: boolean;
   /** Checks in addition to {@link checkGroups}. */
   more?: CheckGroup[];
 }
 
-/** Checks what a deployment's steps work on, with all checks, against this version. Returns whether there is no error. */
+/** What to compare with, and the checks that need the steps: everything that a deployment would change. */
+async function everyCheck(context: Context): Promise<{ release: Release; more: CheckGroup[] }> {
+  return {
+    release: { version, migrations: (await migrations()).map((one) => one.version) },
+    more: [driftChecks(() => planSteps(steps, context))],
+  };
+}
+
+/** Runs all checks after a deployment; `report` gets each as it is found. */
+export async function checkDeployment(context: Context, report: (check: Check) => void): Promise<Check[]> {
+  const { release, more } = await everyCheck(context);
+  return await runChecks([...checkGroups, ...more], context, release, report);
+}
+
+/** {@link doctor} of what a deployment's steps work on, with all checks, against this version. */
 export async function doctorOf(context: Context, options: Omit<DoctorOptions, "more">): Promise<boolean> {
-  const release = { version, migrations: (await migrations()).map((one) => one.version) };
-  return await doctor(context, release, { ...options, more: [driftChecks(() => planSteps(steps, context))] });
+  const { release, more } = await everyCheck(context);
+  return await doctor(context, release, { ...options, more });
 }
 
 /** Prints the checks or the bills. Returns whether there is no error. */
 export async function doctor(
   installation: Installation,
   release: Release,
-  { json, billDays, problemsOnly = false, more = [] }: DoctorOptions,
+  { json, billDays, more = [] }: DoctorOptions,
 ): Promise<boolean> {
   if (billDays !== null) {
     const today = dayStart(new Date());
@@ -60,16 +72,24 @@ export async function doctor(
     [...checkGroups, ...more],
     installation,
     release,
-    (check) => {
-      if (!json && !(problemsOnly && check.status === "ok")) printCheck(check);
-    },
+    json ? () => {} : printCheck,
   );
-  const errors = checks.filter(({ status }) => status === "error").length;
-  const warnings = checks.filter(({ status }) => status === "warning").length;
-  if (json) printJson({ object: "doctor", ok: errors === 0, checks });
-  else print(`\n${count(checks.length, "check")}: ${count(errors, "error")}, ${count(warnings, "warning")}`);
-  return errors === 0;
+  if (json) printJson({ object: "doctor", ok: isWorking(checks), checks });
+  else print(`\n${summary(checks)}`);
+  return isWorking(checks);
 }
+
+const having = (checks: Check[], wanted: Check["status"]) =>
+  checks.filter(({ status }) => status === wanted).length;
+
+/** Whether no check found an error. */
+export const isWorking = (checks: Check[]): boolean => having(checks, "error") === 0;
+
+/** `31 checks: 0 errors, 1 warning`. */
+export const summary = (checks: Check[]): string =>
+  `${count(checks.length, "check")}: ${count(having(checks, "error"), "error")}, ${
+    count(having(checks, "warning"), "warning")
+  }`;
 
 const marks = {
   ok: stdoutColors.green("ok  "),
@@ -77,7 +97,8 @@ const marks = {
   error: stdoutColors.red("FAIL"),
 } as const;
 
-function printCheck({ id, status, found, fix }: Check): void {
+/** Prints a check, and what to do about it. */
+export function printCheck({ id, status, found, fix }: Check): void {
   print(`${marks[status]}  ${id}: ${found}`);
   if (fix !== null) print(`      ${fix}`);
 }

@@ -6,7 +6,8 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "#asse
 import * as z from "zod";
 import { Command } from "commander";
 import { CliError } from "../../cli/errors.ts";
-import { addDeploy, createContext } from "../../deploy/commands.ts";
+import { addDeploy } from "../../deploy/commands.ts";
+import { createContext } from "../../deploy/installation.ts";
 import { DeployError } from "../../deploy/errors.ts";
 import { applySteps, planRemovals, planSteps, removeSteps } from "../../deploy/plan.ts";
 import { PlatformError } from "../../deploy/platforms/request.ts";

@@ -5,7 +5,7 @@
 import { assert, assertEquals } from "#assert";
 import { operator } from "../../cli/operator.ts";
 import { version } from "../../cli/version.ts";
-import { createContext } from "../../deploy/commands.ts";
+import { createContext } from "../../deploy/installation.ts";
 import { type Check, runChecks } from "../../deploy/doctor/check.ts";
 import { driftChecks } from "../../deploy/doctor/checks/drift.ts";
 import { checkGroups } from "../../deploy/doctor/doctor.ts";

@@ -53,6 +53,10 @@ Deno.test("one command deploys, fine-tunes and calls the result; doctor agrees; 
 
   assertStringIncludes((await run("deploy")).out, "No changes: the installation is up to date.");
 
+  const report = JSON.parse((await run("deploy", "--json", "--yes", "--no-smoke", "--max-workers", "2")).out);
+  assertEquals(report.changes.map(({ step }: { step: string }) => step), ["runpod-trainer"]);
+  assert(report.checks.length > 15 && report.costs.lines.length > 1);
+
   const checks: { id: string; status: string; found: string }[] =
     JSON.parse((await run("doctor", "--json")).out).checks;
   assertEquals(checks.filter(({ status }) => status === "error"), []);

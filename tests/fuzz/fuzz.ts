@@ -58,7 +58,7 @@ export async function fuzz(
         PYTHONDONTWRITEBYTECODE: "1",
       },
       stdin: "null",
-      // Nobody watches the run of the tests.
+      // A run that is not shown has no one to interrupt it.
       ...(options.show ? {} : { signal: AbortSignal.timeout(20 * 60_000) }),
       stdout: options.show ? "inherit" : "piped",
       stderr: options.show ? "inherit" : "piped",
