@@ -1,7 +1,5 @@
 /** `adapter push`: uploads an adapter to a model repository of the Hugging Face Hub. */
-import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
-import { mkdtemp, open, readFile, rm, stat } from "node:fs/promises";
+import { mkdtemp, rm } from "node:fs/promises";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -10,7 +8,7 @@ import { openSession } from "../api/session.ts";
 import { readIfExists } from "../api/settings.ts";
 import { addCommand, addExamples, type Command, type CommonOptions } from "../command.ts";
 import { CliError, exitCodes } from "../errors.ts";
-import { Hub, type HubFile } from "../hub/client.ts";
+import { Hub } from "../hub/client.ts";
 import { formatBytes, pluralize } from "../terminal/format.ts";
 import { print, printJson, printNote } from "../terminal/output.ts";
 import { TransferProgress } from "../terminal/transfer_progress.ts";
@@ -22,8 +20,6 @@ interface PushOptions extends CommonOptions {
   dir?: string;
   message?: string;
 }
-
-const sampleBytes = 512;
 
 export function addPush(adapter: Command): void {
   addExamples(
@@ -60,48 +56,34 @@ async function push(reference: string, repository: string, options: PushOptions)
   const folder = options.dir ?? await mkdtemp(join(tmpdir(), "tunebase-"));
   try {
     await downloadAdapter(session, adapter, folder, job, options.checkpoint);
-    const files = await Promise.all(
-      [...adapter.files.map(({ path }) => path), manifestName].map((path) => describe(folder, path)),
-    );
-    const isNew = await hub.createRepository(name, options.public !== true, user);
+    const files = [...adapter.files.map(({ path }) => path), manifestName]
+      .map((path) => ({ path, local: join(folder, path) }));
+    const isNew = await hub.createRepository(name, options.public !== true);
     if (!isNew && !options.public && await hub.isPublic(name)) {
       throw new CliError(`${name} is a public repository. Add --public to push the adapter to it.`);
     }
-    const modes = await hub.uploadModes(name, files);
-    const large = files.filter(({ path }) => modes.get(path) === "lfs");
-    const progress = new TransferProgress("uploading", large.reduce((sum, { bytes }) => sum + bytes, 0));
-    await hub.uploadLfs(name, large, (bytes) => progress.update(bytes)).finally(() => progress.end());
-    const small = files.filter(({ path }) => modes.get(path) === "regular");
-    const contents = await Promise.all(
-      small.map(async ({ path, local }) => ({ path, content: await readFile(local) })),
-    );
+    const bytes = new Map(adapter.files.map((file) => [file.path, file.bytes]));
+    const total = adapter.files.reduce((sum, file) => sum + file.bytes, 0);
+    const progress = new TransferProgress("uploading", total);
+    let sent = 0;
     const message = options.message ?? `Upload the adapter of ${options.checkpoint ?? job}`;
-    const commit = await hub.commit(name, message, contents, large);
+    const commit = await hub.commit(
+      name,
+      message,
+      files,
+      (path) => progress.update(sent += bytes.get(path) ?? 0),
+    )
+      .finally(() => progress.end());
     const url = `${hub.url}/${name}`;
     if (options.json) {
-      return printJson({ object: "hub.push", repository: name, url, commit: commit.commitOid });
+      return printJson({ object: "hub.push", repository: name, url, commit });
     }
-    const total = files.reduce((sum, { bytes }) => sum + bytes, 0);
     print(`Pushed ${pluralize(files.length, "file")} (${formatBytes(total)}) to ${url}`);
     if (isNew && options.public !== true) {
       printNote("The repository is private. To publish it, change its visibility in its settings.");
     }
   } finally {
     if (options.dir === undefined) await rm(folder, { recursive: true, force: true });
-  }
-}
-
-async function describe(folder: string, path: string): Promise<HubFile> {
-  const local = join(folder, path);
-  const hash = createHash("sha256");
-  for await (const chunk of createReadStream(local)) hash.update(chunk);
-  const file = await open(local);
-  try {
-    const { buffer, bytesRead } = await file.read(new Uint8Array(sampleBytes), 0, sampleBytes, 0);
-    const { size } = await stat(local);
-    return { path, local, bytes: size, sha256: hash.digest("hex"), sample: buffer.subarray(0, bytesRead) };
-  } finally {
-    await file.close();
   }
 }
 

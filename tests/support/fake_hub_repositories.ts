@@ -42,16 +42,21 @@ export function startFakeHubRepositories({ token = "hf_write", user = "ada", par
     }
     if (authorization === "Bearer hf_read") return problem(403, "You don't have the rights to do this");
     if (authorization !== `Bearer ${token}`) return problem(401, "Invalid username or password.");
-    if (pathname === "/api/whoami-v2") return Response.json({ type: "user", name: user });
+    if (pathname === "/api/whoami-v2") {
+      const accessToken = { displayName: "cli", role: "write", createdAt: "2026-01-01T00:00:00.000Z" };
+      return Response.json({ type: "user", name: user, auth: { type: "access_token", accessToken } });
+    }
     if (pathname === "/api/repos/create") {
-      const { name, organization = user, private: isPrivate } = await request.json();
+      const { name, organization = user, visibility } = await request.json();
       const id = `${organization}/${name}`;
       if (repositories.has(id)) return problem(409, "You already created this model repo");
-      repositories.set(id, { private: isPrivate, files: new Map(), commits: [] });
+      repositories.set(id, { private: visibility === "private", files: new Map(), commits: [] });
       return Response.json({ url: `${origin}/${id}` });
     }
-    const described = repositories.get(/^\/api\/models\/([^/]+\/[^/]+)$/.exec(pathname)?.[1] ?? "");
-    if (described !== undefined) return Response.json({ private: described.private });
+    const [, described = ""] = /^\/api\/models\/([^/]+\/[^/]+)\/revision\/HEAD$/.exec(pathname) ?? [];
+    if (repositories.has(described)) {
+      return Response.json({ _id: "1", id: described, private: repositories.get(described)?.private });
+    }
     const [, id = "", action] = /^\/api\/models\/([^/]+\/[^/]+)\/(preupload|commit)\/main$/.exec(pathname) ??
       /^\/([^/]+\/[^/]+)\.git\/info\/lfs\/objects\/(batch)$/.exec(pathname) ?? [];
     const repository = repositories.get(id);
