@@ -1,6 +1,7 @@
 /** RunPod's bill per endpoint and day, next to what Tunebase charged projects for the same time. */
 import * as z from "zod";
-import { type Check, type CheckGroup, count, ok, warning } from "./check.ts";
+import { pluralize } from "../../cli/terminal/format.ts";
+import { type Check, type CheckGroup, ok, warning } from "./check.ts";
 import { commandLine } from "../sources.ts";
 import type { Installation } from "./installation.ts";
 
@@ -107,9 +108,9 @@ export function judge({ lines }: Pick<Bill, "lines">): Check {
   const training = lines.filter(({ kind }) => kind === "training");
   const billed = sum(training.map(({ runpodUsd }) => runpodUsd));
   const counted = sum(training.map(({ tunebaseUsd }) => tunebaseUsd));
-  const found = `training over ${count(checkedDays, "day")}: RunPod billed ${usd(billed)}, Tunebase counted ${
-    usd(counted)
-  } (${difference(billed, counted)})`;
+  const found = `training over ${pluralize(checkedDays, "day")}: RunPod billed ${
+    usd(billed)
+  }, Tunebase counted ${usd(counted)} (${difference(billed, counted)})`;
   if (billed > counted * (1 + tolerance.under) + tolerance.usd) {
     return warning(
       "bills",

@@ -86,10 +86,6 @@ function fixFor(error: unknown): string {
   return "Fix what the message names, then run the command again.";
 }
 
-/** `1 job`, `3 jobs`. */
-export const count = (number: number, noun: string, plural = `${noun}s`): string =>
-  `${number.toLocaleString("en-US")} ${number === 1 ? noun : plural}`;
-
 /** `45 s`, `12 min`, `3 h`, `5 days`. */
 export function duration(seconds: number): string {
   if (seconds < 120) return `${Math.round(seconds)} s`;

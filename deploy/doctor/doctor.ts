@@ -6,7 +6,8 @@ import { migrations } from "../sources.ts";
 import type { Context } from "../step.ts";
 import { steps } from "../steps/mod.ts";
 import { billChecks, billTable, dayStart, loadBill } from "./bills.ts";
-import { type Check, type CheckGroup, count, runChecks } from "./check.ts";
+import { pluralize } from "../../cli/terminal/format.ts";
+import { type Check, type CheckGroup, runChecks } from "./check.ts";
 import { driftChecks } from "./checks/drift.ts";
 import { databaseChecks } from "./checks/database.ts";
 import { functionChecks } from "./checks/functions.ts";
@@ -87,8 +88,8 @@ export const isWorking = (checks: Check[]): boolean => having(checks, "error") =
 
 /** `31 checks: 0 errors, 1 warning`. */
 export const summary = (checks: Check[]): string =>
-  `${count(checks.length, "check")}: ${count(having(checks, "error"), "error")}, ${
-    count(having(checks, "warning"), "warning")
+  `${pluralize(checks.length, "check")}: ${pluralize(having(checks, "error"), "error")}, ${
+    pluralize(having(checks, "warning"), "warning")
   }`;
 
 const marks = {

@@ -1,7 +1,7 @@
 /** What users have stored: `destroy --delete-data` removes it with the schemas, roles and buckets. Deploying creates none. */
 import * as z from "zod";
 import { hasRelation } from "../database.ts";
-import { count } from "../doctor/check.ts";
+import { pluralize } from "../../cli/terminal/format.ts";
 import { DeployError } from "../errors.ts";
 import { postToProject } from "../platforms/project.ts";
 import { PlatformError } from "../platforms/request.ts";
@@ -26,11 +26,11 @@ export const supabaseData: Step = {
     );
     const { projects = 0, jobs = 0, objects = 0 } = counts ?? {};
     return [
-      { action: "delete", what: `buckets ${buckets.join(", ")} with ${count(objects, "object")}` },
+      { action: "delete", what: `buckets ${buckets.join(", ")} with ${pluralize(objects, "object")}` },
       {
         action: "delete",
-        what: `schemas tunebase and tunebase_internal with ${count(projects, "project")} and ${
-          count(jobs, "job")
+        what: `schemas tunebase and tunebase_internal with ${pluralize(projects, "project")} and ${
+          pluralize(jobs, "job")
         }`,
       },
       { action: "delete", what: "database roles, policies, Vault secrets and migration records of Tunebase" },

@@ -40,6 +40,7 @@ const lists: [table: string, column: string, words: readonly string[]][] = [
   ["jobs", "status", statuses.jobStatuses],
   ["jobs", "stage", statuses.stages],
   ["jobs", "method", trainingMethods],
+  ["attempts", "outcome", statuses.attemptOutcomes],
   ["files", "status", statuses.fileStatuses],
   ["files", "purpose", statuses.filePurposes],
   ["events", "level", statuses.logLevels],

@@ -1,7 +1,8 @@
 /** The database: migrations, roles, extensions and the pooler in front of it. */
 import * as z from "zod";
 import { appliedMigrations, databaseRoles, missingExtensions, requiredExtensions } from "../../database.ts";
-import { type Check, type CheckGroup, count, deployCommand, failed, ok, warning } from "../check.ts";
+import { pluralize } from "../../../cli/terminal/format.ts";
+import { type Check, type CheckGroup, deployCommand, failed, ok, warning } from "../check.ts";
 import type { Release, SupabaseReader } from "../installation.ts";
 
 const roles = Object.keys(databaseRoles);
@@ -33,7 +34,7 @@ async function checkMigrations(supabase: SupabaseReader, { migrations }: Release
   const pending = migrations.filter((version) => !applied.includes(version));
   return pending.length === 0 ? ok("migrations", `all ${migrations.length} are applied`) : failed(
     "migrations",
-    `${count(pending.length, "migration is", "migrations are")} pending: ${pending.join(", ")}`,
+    `${pluralize(pending.length, "migration is", "migrations are")} pending: ${pending.join(", ")}`,
     `Apply: ${deployCommand}`,
   );
 }

@@ -1,6 +1,7 @@
 /** The work: jobs that do not move, receivers that fail, alerts. */
 import * as z from "zod";
-import { type Check, type CheckGroup, count, duration, failed, ok, warning } from "../check.ts";
+import { pluralize } from "../../../cli/terminal/format.ts";
+import { type Check, type CheckGroup, duration, failed, ok, warning } from "../check.ts";
 import type { SupabaseReader } from "../installation.ts";
 
 const maxAlerts = 10;
@@ -34,7 +35,7 @@ async function checkQueue(supabase: SupabaseReader): Promise<Check> {
   );
   const { jobs = 0, seconds = 0, reason = null } = queue ?? {};
   if (jobs === 0) return ok("queue", "empty");
-  const found = `${count(jobs, "job")}, the oldest for ${duration(seconds)}`;
+  const found = `${pluralize(jobs, "job")}, the oldest for ${duration(seconds)}`;
   return seconds < longWaitSeconds ? ok("queue", found) : warning(
     "queue",
     reason === null ? found : `${found}: ${reason}`,
@@ -92,7 +93,7 @@ async function checkTriggers(supabase: SupabaseReader): Promise<Check> {
   const { failures = 0, error = null } = row ?? {};
   return failures === 0 ? ok("events", "all are written") : warning(
     "events",
-    `${count(failures, "event was", "events were")} not written: ${error}`,
+    `${pluralize(failures, "event was", "events were")} not written: ${error}`,
     "The scheduler retries them. If the number grows, report the error as a bug.",
   );
 }
@@ -113,7 +114,7 @@ async function checkAlerts(supabase: SupabaseReader): Promise<Check[]> {
   return rows.map(({ kind, subject, message, occurrences, seconds }) =>
     (kind === "run_refused" ? failed : warning)(
       "alerts",
-      `${kind} (${subject}), ${count(occurrences, "time")}, last ${duration(seconds)} ago: ${message}`,
+      `${kind} (${subject}), ${pluralize(occurrences, "time")}, last ${duration(seconds)} ago: ${message}`,
       'See docs/operations.md, "Alerts": what to check, and how to resolve it.',
     )
   );

@@ -1,6 +1,7 @@
 /** RunPod: the key, the endpoints that the models name, their workers, and the network volume. */
 import * as z from "zod";
-import { type Check, type CheckGroup, count, deployCommand, failed, ok, warning } from "../check.ts";
+import { pluralize } from "../../../cli/terminal/format.ts";
+import { type Check, type CheckGroup, deployCommand, failed, ok, warning } from "../check.ts";
 import type { Installation, RunpodReader } from "../installation.ts";
 
 type Endpoint = Awaited<ReturnType<RunpodReader["listEndpoints"]>>[number];
@@ -37,7 +38,7 @@ export const runpodChecks: CheckGroup = {
       ...used.map((one) => checkWorkers(one, endpoints, runpod)),
     ]);
     return [
-      ok("runpod-key", `valid; the account has ${count(endpoints.length, "endpoint")}`),
+      ok("runpod-key", `valid; the account has ${pluralize(endpoints.length, "endpoint")}`),
       ...used.map((one) => checkEndpoint(one, endpoints, installation)),
       ...workers.flat(),
       ...volume,
@@ -82,11 +83,11 @@ function checkEndpoint({ id, role, image }: Used, endpoints: Endpoint[], { state
   if (min > 0) {
     return warning(
       check,
-      `${name} keeps ${count(min, "worker")} running, which costs money while idle`,
+      `${name} keeps ${pluralize(min, "worker")} running, which costs money while idle`,
       "If that is not intended, set its minimum to 0 in RunPod's console.",
     );
   }
-  return ok(check, `${name}, 0 to ${count(max, "worker")}`);
+  return ok(check, `${name}, 0 to ${pluralize(max, "worker")}`);
 }
 
 async function checkWorkers(
@@ -103,7 +104,7 @@ async function checkWorkers(
     return [
       failed(
         check,
-        `${count(unhealthy.length, "worker is", "workers are")} unhealthy: ${
+        `${pluralize(unhealthy.length, "worker is", "workers are")} unhealthy: ${
           unhealthy.map((worker) => worker.id).join(", ")
         }`,
         "Read their logs in RunPod's console.",
@@ -115,7 +116,7 @@ async function checkWorkers(
     return [
       warning(
         check,
-        `${count(throttled.length, "worker waits", "workers wait")} for a GPU`,
+        `${pluralize(throttled.length, "worker waits", "workers wait")} for a GPU`,
         "RunPod has no free GPU of these types. Wait, or allow more GPU pools.",
       ),
     ];
@@ -125,7 +126,7 @@ async function checkWorkers(
     return [
       warning(
         check,
-        `${count(stale.length, "worker runs", "workers run")} an older release`,
+        `${pluralize(stale.length, "worker runs", "workers run")} an older release`,
         "None needed: RunPod replaces them when they become idle.",
       ),
     ];

@@ -2,7 +2,7 @@
  * The metrics of GET /metrics. The SQL function `get_installation_metrics` computes them; `docs/monitoring.md` lists them.
  * Names and units follow Prometheus's conventions.
  */
-import type { jobStatuses } from "./statuses.ts";
+import { attemptOutcomes, type jobStatuses } from "./statuses.ts";
 import { trainerErrorCodes } from "./trainer_errors.ts";
 
 type JobStatus = typeof jobStatuses[number];
@@ -12,8 +12,8 @@ export interface InstallationMetric {
   help: string;
   labels?: readonly string[];
   /**
-   * Label values that are always exported (for each combination of the other labels), as 0 if nothing happened: `increase()` ignores the first sample of a series, so a
-   * counter that appears with its first failure would hide that failure.
+   * Label values that are always exported (for each combination of the other labels), as 0 if nothing happened:
+   * `increase()` ignores the first sample of a series, so a counter that appears with its first failure would hide it.
    */
   always?: Record<string, readonly string[]>;
 }
@@ -31,17 +31,6 @@ const schedulerCodes = [
 const failureCodes = [...trainerErrorCodes, ...schedulerCodes, "worker_lost"];
 const unfinished = ["validating_files", "queued", "running", "paused"] satisfies JobStatus[];
 const finished = ["succeeded", "failed", "cancelled"] satisfies JobStatus[];
-const outcomes = [
-  "not_started",
-  "refused",
-  "succeeded",
-  "failed",
-  "preempted",
-  "paused",
-  "cancelled",
-  "lost",
-  "expired",
-];
 
 export const installationMetrics = {
   tunebase_build_info: {
@@ -82,7 +71,7 @@ export const installationMetrics = {
     type: "counter",
     help: "Ended runs",
     labels: ["outcome"],
-    always: { outcome: outcomes },
+    always: { outcome: attemptOutcomes },
   },
   tunebase_heartbeat_age_seconds: {
     type: "gauge",

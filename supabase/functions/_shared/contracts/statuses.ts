@@ -26,6 +26,18 @@ export const stages = [
   "completed",
 ] as const;
 
+/** How an attempt ends. */
+export const attemptOutcomes = [
+  "not_started",
+  "refused",
+  "succeeded",
+  "failed",
+  "preempted",
+  "paused",
+  "cancelled",
+  "lost",
+  "expired",
+] as const;
 /** `uploaded`: validation has not finished. */
 export const fileStatuses = ["uploaded", "processed", "error"] as const;
 export const filePurposes = ["fine-tune", "fine-tune-results"] as const;
