@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from tunebase_trainer.export.run_summary import RunSummary
     from tunebase_trainer.model.base_model import BaseModel
     from tunebase_trainer.training.loop import Checkpoint
+    from tunebase_trainer.training.preflight import Placement
     from tunebase_trainer.training.schedule import Schedule
 
 STARTED = time.monotonic()
@@ -67,7 +68,8 @@ def main(spec_path: str) -> None:
 
     base = base_model.resolve(hyper["base_model"], hyper["base_revision"])
     tokenizer, data, validation = read_data(spec, hyper, base)
-    sharded = check_resources(spec, hyper, base, data)
+    placement = check_resources(spec, hyper, base, data)
+    sharded = placement.sharded
 
     # --- base model: NF4 with double quantization, or unquantized; it computes in bf16
     emit_stage("loading_model", 6)
@@ -82,7 +84,10 @@ def main(spec_path: str) -> None:
     from tunebase_trainer.training.schedule import describe_run, make_schedule, run_identity
 
     apply_default_beta(hyper)
-    schedule = make_schedule(hyper, data, validation, spec.get("micro_batch_tokens"))
+    schedule = make_schedule(
+        hyper, data, validation,
+        spec.get("micro_batch_tokens") or placement.micro_batch_tokens,  # fewer if more ran out of memory
+    )  # fmt: skip
     emit_log(describe_run(hyper, data, schedule, trainable))
 
     # --- training, from a checkpoint if there is one
@@ -180,8 +185,8 @@ def read_data(spec: dict[str, Any], hyper: dict[str, Any], base: BaseModel) -> t
     return tokenizer, *read_training_data(spec, hyper, tokenizer, emit_log)
 
 
-def check_resources(spec: dict[str, Any], hyper: dict[str, Any], base: BaseModel, data: Dataset) -> bool:
-    """Whether the base model must be sharded; raises TrainerError when the run cannot fit.
+def check_resources(spec: dict[str, Any], hyper: dict[str, Any], base: BaseModel, data: Dataset) -> Placement:
+    """How the base model is loaded; raises TrainerError when the run cannot fit.
 
     Resolves `quantization` in `hyper`; a resumed run keeps that of its checkpoint.
     """
@@ -201,7 +206,7 @@ def check_resources(spec: dict[str, Any], hyper: dict[str, Any], base: BaseModel
         len(data.rows[0].sequences),
     )
     hyper["quantization"] = placement.quantization
-    return placement.sharded
+    return placement
 
 
 def load_base_model(base: BaseModel, hyper: dict[str, Any], sharded: bool) -> Any:

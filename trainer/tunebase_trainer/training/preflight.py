@@ -26,6 +26,7 @@ from .gpu_memory import (
     Quantization,
     automatic_quantization,
     estimate_memory,
+    fitting_micro_batch,
 )
 
 # The adapter, and two checkpoints with the adapter and its optimizer state.
@@ -41,6 +42,8 @@ class Placement:
     quantization: Quantization
     sharded: bool
     """Over all GPUs, because one has no room for it."""
+    micro_batch_tokens: int | None = None
+    """The most padded tokens per micro-batch that fit on every GPU; None on a CPU."""
 
 
 def run_preflight(
@@ -56,7 +59,8 @@ def run_preflight(
     `max_sequence_length`: tokens of the longest sequence. `sequences_per_example`: the fewest that run at once, two for
     a preference pair.
 
-    Decides what `quantization` = auto means (NF4 on a CPU), and whether the base is sharded.
+    Decides what `quantization` = auto means (NF4 on a CPU), whether the base is sharded, and how many tokens a
+    micro-batch has.
     `TUNEBASE_SHARD_BASE_MODEL=1` shards it in any case, which leaves room for longer rows and costs the time for
     gathering the layers.
 
@@ -107,7 +111,8 @@ def run_preflight(
     )
     what = "The adapter with its checkpoints" + "".join(f" and export = {export}" for export in exports)
     check_disk_space(output, needed, what)
-    return Placement(quantization, sharded)
+    fitting = distributed.min_over_ranks(fitting_micro_batch(memory, longest, available))
+    return Placement(quantization, sharded, fitting)
 
 
 def is_stored_quantized(model: Path) -> bool:
