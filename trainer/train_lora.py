@@ -10,7 +10,6 @@ is in tunebase_trainer/worker/process.py. This process gets no secret and no cal
 
 from __future__ import annotations
 
-import ctypes
 import json
 import math
 import os
@@ -26,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunebase_trainer.errors import TrainerError
 from tunebase_trainer.model import distributed
+from tunebase_trainer.parent_death import set_parent_death_signal
 from tunebase_trainer.training.events import EventStream
 
 if TYPE_CHECKING:
@@ -335,14 +335,8 @@ def write_artifact(output: Path, net: Any, tokenizer: Any, summary: RunSummary, 
 # Process
 
 
-def set_parent_death_signal() -> None:
-    """A killed worker takes its training along: in its own process group it would keep using the GPU, unnoticed."""
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-
-
 if __name__ == "__main__":
+    # In its own process group it would keep using the GPU of a killed worker.
     set_parent_death_signal()
     signal.signal(signal.SIGTERM, handle_sigterm)
     try:
