@@ -146,6 +146,7 @@ def main(spec_path: str) -> None:
         trainable_parameters=trainable,
         versions=library_versions(),
         evaluation=evaluation,
+        base_on_gpus=distributed.world_size() if sharded else 1,
     )
     output = Path(spec["output"])
     write_artifact(output, net, tokenizer, summary, samples)
@@ -171,6 +172,7 @@ def main(spec_path: str) -> None:
         versions=summary.versions,
         chat_template_sha256=data.template_sha256,
         quantization=hyper["quantization"],
+        base_sharded=sharded,
         evaluation=evaluation.model_dump() if evaluation is not None else None,
     )
 

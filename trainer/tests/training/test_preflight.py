@@ -208,6 +208,8 @@ def test_a_run_on_a_gpu_that_is_too_small_is_rejected_before_loading(
     preflight.run_preflight(tmp_path, hyper, 100, tmp_path, 1)
     # Two that have no room for the base each have room for half of it.
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert preflight.run_preflight(tmp_path, hyper, 100, tmp_path, 2).sharded, "one may have no room for all of it"
+    free = gib(2)
     assert not preflight.run_preflight(tmp_path, hyper, 100, tmp_path, 2).sharded
     memory = estimate_memory(preflight.count_parameters(config, 8, "all-linear"), "nf4")
     free = memory.required(100) - 1
@@ -248,6 +250,15 @@ def test_auto_means_bf16_where_the_whole_base_fits_with_full_micro_batches(
     free = gib(15)
     assert placed(2) == ("nf4", False)
     assert placed(2, quantization="none") == ("none", True)
+    # Half of the base on each of two GPUs leaves room for full micro-batches. DoRA and PiSSA need all of it on each.
+    free = HEADROOM * estimate_memory(qwen3_8b(16), "none").sharded(2).likely(2048, 151_936) + 1
+    assert gib(12) < free < gib(17)
+    assert placed(1, batch_size=2) == ("nf4", False)
+    assert placed(2, batch_size=2) == ("none", True)
+    assert placed(2, batch_size=2, lora_variant="dora") == ("nf4", False)
+    free -= 2
+    assert placed(2, batch_size=2) == ("nf4", False)
+    free = gib(15)
     with pytest.raises(TrainerError, match=r"in bf16"):
         placed(quantization="none")
     # A repository of quantized weights is loaded as it is.

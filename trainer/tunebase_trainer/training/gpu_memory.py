@@ -93,10 +93,25 @@ def estimate_memory(counts: ParameterCounts, quantization: Quantization) -> Memo
     )
 
 
-def automatic_quantization(counts: ParameterCounts, tokens: int, vocabulary: int, available: float) -> Quantization:
-    """What `auto` means on a GPU: bf16 if each GPU has room for the whole base and full micro-batches, else NF4."""
-    expected = HEADROOM * estimate_memory(counts, "none").likely(tokens, vocabulary)
-    return "none" if expected <= available else "nf4"
+def is_sharded(memory: MemoryEstimate, tokens: int, vocabulary: int, available: float, gpus: int) -> bool:
+    """Whether `gpus` divide the base instead of each holding all of it.
+
+    Then one is not likely to have room for it and `tokens`, the longest row.
+    """
+    return gpus > 1 and memory.likely(tokens, vocabulary) > available
+
+
+def automatic_quantization(
+    counts: ParameterCounts, tokens: int, vocabulary: int, available: float, gpus: int
+) -> Quantization:
+    """What `auto` means on GPUs with `available` bytes each.
+
+    bf16 if each has room for the whole base and full micro-batches, or if `gpus` do that share the base; else NF4.
+    """
+    whole = estimate_memory(counts, "none")
+    layouts = [whole, whole.sharded(gpus)] if gpus > 1 else [whole]
+    fits = any(HEADROOM * layout.likely(tokens, vocabulary) <= available for layout in layouts)
+    return "none" if fits else "nf4"
 
 
 def fitting_micro_batch(memory: MemoryEstimate, longest: int, available: float) -> int:

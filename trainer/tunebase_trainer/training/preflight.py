@@ -27,6 +27,7 @@ from .gpu_memory import (
     automatic_quantization,
     estimate_memory,
     fitting_micro_batch,
+    is_sharded,
 )
 
 # The adapter, and two checkpoints with the adapter and its optimizer state.
@@ -87,18 +88,22 @@ def run_preflight(
 
     lora_targets = hyper.get("lora_targets", "all-linear")
     config = AutoConfig.from_pretrained(model)
-    rank = adapter_rank(hyper.get("lora_variant", "lora"), hyper["lora_rank"])
+    vocabulary = config.get_text_config().vocab_size
+    variant = hyper.get("lora_variant", "lora")
+    can_shard = variant == "lora"  # the others need the whole base on each GPU
+    rank = adapter_rank(variant, hyper["lora_rank"])
     counts = count_parameters(config, rank, lora_targets)
     device = torch.cuda.current_device()
     available = torch.cuda.mem_get_info(device)[0]
     longest = max_sequence_length * sequences_per_example
     if asked == "auto":
         tokens = max(longest, min(hyper["batch_size"] // num_gpus * longest, MICRO_BATCH_TOKENS))
-        chosen = automatic_quantization(counts, tokens, config.get_text_config().vocab_size, available)
+        chosen = automatic_quantization(counts, tokens, vocabulary, available, num_gpus if can_shard else 1)
         asked = "nf4" if distributed.any_rank(chosen == "nf4") else "none"
     quantization: Quantization = asked
     memory, in_nf4 = estimate_memory(counts, quantization), estimate_memory(counts, "nf4")
-    sharded = distributed.any_rank(requested or (num_gpus > 1 and memory.required(longest) > available))
+    divided = can_shard and is_sharded(memory, longest, vocabulary, available, num_gpus)
+    sharded = distributed.any_rank(requested or divided)
     if sharded:
         memory, in_nf4 = memory.sharded(num_gpus), in_nf4.sharded(num_gpus)
     gpu = torch.cuda.get_device_name(device)

@@ -23,8 +23,8 @@ for anyone who replaces it:
     over; its checkpoint comes before.
   - `{"type":"result", "base_model","base_revision","rows","validation_rows","steps","first_loss","last_loss",
     "best_step","best_validation_loss","trained_tokens","trainable_parameters","versions","chat_template_sha256",
-    "quantization","evaluation"}`: the last event of a completed training; the adapter is in `output`. `quantization`
-    (what `auto` has resolved to) and `evaluation` may be absent.
+    "quantization","base_sharded","evaluation"}`: the last event of a completed training; the adapter is in `output`.
+    `quantization` (what `auto` has resolved to), `base_sharded` and `evaluation` may be absent.
   - `{"type":"error","code","message","hint"}`: the last event of a failed training.
 - SIGTERM asks it to save a checkpoint at the end of the current step, report it and `stopped`, and exit. A signal needs
   no listening thread, and a process that has not installed a handler yet ends by it, which is right: there is nothing
