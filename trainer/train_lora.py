@@ -319,6 +319,7 @@ def run_training(
         resume=resume,
         # On a CPU it costs more than it is worth: there the kernel kills a process that uses too much memory.
         probe_largest=on_gpu,
+        packing=on_gpu and os.environ.get("TUNEBASE_PACKING") == "1",
     )
 
 

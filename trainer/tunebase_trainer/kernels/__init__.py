@@ -8,6 +8,7 @@
 | logits and cross entropy             | `training/loss.py`            | everywhere                                    |
 | a routed expert's weights            | `model/quantization.py` (NF4) | everywhere; dequantized when a layer reads it |
 | RMSNorm, SwiGLU, rotary embedding    | `liger`                       | on a GPU, where they equal the model's own    |
+| `sdpa`, for rows in one sequence     | `packed_attention`            | if TUNEBASE_PACKING=1, on a GPU               |
 | AdamW's update, tensor by tensor     | torch's fused AdamW           | everywhere                                    |
 
 `install` applies the rows of this folder to a model.
