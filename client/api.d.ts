@@ -68,6 +68,26 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  "/files/{id}/overlap/{other_id}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /**
+     * Count the rows that two data files share
+     * @description Compares the files' rows byte for byte, after conversion. Exact up to 16,384 distinct rows per file, then estimated. Requires the scope `files:read`.
+     */
+    get: operations["getFileOverlap"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   "/files/{id}/content": {
     parameters: {
       query?: never;
@@ -1838,11 +1858,12 @@ export interface components {
               rows: number;
             }[];
           };
-          longest_row: {
+          /** @description The longest first */
+          longest_rows: {
             line: number;
             bytes: number;
             tokens: number;
-          } | null;
+          }[];
           problems: {
             [key: string]: number;
           };
@@ -1890,6 +1911,22 @@ export interface components {
           [key: string]: unknown;
         })
         | null;
+    };
+    FileOverlap: {
+      /** @constant */
+      object: "file.overlap";
+      /** @example file-0192f5c8a1b27c3d8e4f5a6b7c8d9e0f */
+      file: string;
+      /** @example file-0192f5c8a1b27c3d8e4f5a6b7c8d9e0f */
+      other_file: string;
+      /** @description Distinct rows that both files have */
+      rows: number;
+      /** @description false: the counts are estimated from a sample of both files' rows */
+      exact: boolean;
+      /** @description Distinct rows of `file` */
+      distinct_rows: number;
+      /** @description Distinct rows of `other_file` */
+      other_distinct_rows: number;
     };
     FineTunedModel: {
       /** @example ft:SmolLM2-135M-Instruct:acme:support:0f1e2d3c */
@@ -2945,6 +2982,15 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
+    /** @description Invalid request; Wrong file purpose */
+    "invalid_request.wrong_purpose": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
     /** @description The project needs an owner */
     last_owner: {
       headers: {
@@ -3603,6 +3649,49 @@ export interface operations {
       403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.file_not_found"];
       409: components["responses"]["file_in_use"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
+      500: components["responses"]["internal"];
+      503: components["responses"]["unavailable.database_unavailable"];
+    };
+  };
+  getFileOverlap: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description For users: the project (`proj_…`), if it is not their first. */
+        "OpenAI-Project"?: components["parameters"]["Project"];
+        /** @description An ETag. If the resource has not changed, the response is 304. */
+        "If-None-Match"?: components["parameters"]["IfNoneMatch"];
+      };
+      path: {
+        id: string;
+        other_id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description OK */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["FileOverlap"];
+        };
+      };
+      /** @description Not modified */
+      304: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      400: components["responses"]["invalid_request.wrong_purpose"];
+      401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
+      404: components["responses"]["project_not_found.file_not_found"];
+      409: components["responses"]["file_not_ready"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable.database_unavailable"];

@@ -79,6 +79,7 @@ grant execute on function
   tunebase_internal.get_evaluation,
   tunebase_internal.get_evaluation_file,
   tunebase_internal.get_file,
+  tunebase_internal.get_file_overlap,
   tunebase_internal.get_inference_usage,
   tunebase_internal.get_installation_metrics,
   tunebase_internal.get_job,

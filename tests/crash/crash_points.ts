@@ -375,6 +375,7 @@ export const readOnlyFunctions = new Set([
   "find_model",
   "get_estimate_inputs",
   "get_file",
+  "get_file_overlap",
   "get_direct_upload",
   "list_files",
   "get_job",

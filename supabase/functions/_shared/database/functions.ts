@@ -133,6 +133,11 @@ export const functions = {
   get_evaluation: { args: { caller: "jsonb", id: "uuid" }, optional: {}, result: "jsonb" },
   get_evaluation_file: { args: { caller: "jsonb", id: "uuid" }, optional: {}, result: "jsonb" },
   get_file: { args: { caller: "jsonb", id: "uuid" }, optional: {}, result: "jsonb" },
+  get_file_overlap: {
+    args: { caller: "jsonb", id: "uuid", other_id: "uuid" },
+    optional: {},
+    result: "jsonb",
+  },
   get_inference_usage: {
     args: { caller: "jsonb", from: "date", to: "date", time_zone: "text", group_by: "text" },
     optional: {},

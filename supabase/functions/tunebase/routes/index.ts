@@ -24,6 +24,7 @@ export const resources: Resource[] = [
         import("./files/from_completions.ts"),
         import("./files/list.ts"),
         import("./files/get.ts"),
+        import("./files/overlap.ts"),
         import("./files/content.ts"),
         import("./files/delete.ts"),
         import("./files/resumable.ts"),
