@@ -1,9 +1,9 @@
 /** Runs side by side in a real Chromium. */
-import { assertEquals } from "#assert";
+import { assertEquals, assertStringIncludes } from "#assert";
 import { FakeWorker, latestAttempt } from "../support/fake_worker.ts";
 import type { TestUser } from "../support/test_server.ts";
 import { accessible } from "./axe.ts";
-import { base, fits, shoot, text, tunebase, visit } from "./shared.ts";
+import { answerEvaluations, answerLikeModels, base, fits, shoot, text, tunebase, visit } from "./shared.ts";
 
 /** A job with these settings whose worker has reported a falling loss. */
 async function trainedWith(user: TestUser, file: string, suffix: string, settings: object, loss: number) {
@@ -34,7 +34,7 @@ Deno.test("runs selected in the list are compared: scores, curves, and the setti
     file: new File([text], "rows.jsonl"),
     purpose: "fine-tune",
   });
-  await trainedWith(user, id, "small", { n_epochs: 2, batch_size: 1 }, 2);
+  const small = await trainedWith(user, id, "small", { n_epochs: 2, batch_size: 1 }, 2);
   await trainedWith(user, id, "large", { n_epochs: 2, batch_size: 2 }, 3);
   const third = await trainedWith(user, id, "third", { n_epochs: 3, batch_size: 2 }, 4);
   await using visitor = await visit({ user });
@@ -66,6 +66,37 @@ Deno.test("runs selected in the list are compared: scores, curves, and the setti
   await fits(page, "compared runs");
   await page.setViewportSize(visitor.size);
   await shoot(page, "compare");
+
+  // Evaluations after the runs: of none, then of the first.
+  await page.getByText("None of these runs has been evaluated since it ended.").waitFor();
+  const scores = page.getByRole("region", { name: "Evaluation scores" });
+  const evaluate = scores.getByRole("link", { name: "Evaluate large" });
+  assertStringIncludes(await evaluate.getAttribute("href") ?? "", "#/evaluations/new?model=ft%3A");
+  const { fine_tuned_model } = await user.openai.fineTuning.jobs.retrieve(small.id);
+  answerLikeModels();
+  await user.fetch("/evaluations", {
+    method: "POST",
+    body: JSON.stringify({ models: [fine_tuned_model, base], file: id, name: "held out" }),
+  });
+  await answerEvaluations();
+  await page.reload();
+  await scores.getByRole("link", { name: "held out" }).waitFor();
+  const cells = (name: string) => scores.getByRole("row", { name }).getByRole("cell").allInnerTexts();
+  assertEquals(await cells("Exact match"), ["66.7% (base 33.3%)", "–", "–"]);
+  assertEquals(await cells("Correct JSON fields"), ["50% (base 0%)", "–", "–"]);
+  assertStringIncludes(
+    await evaluate.getAttribute("href") ?? "",
+    `file=${id}`,
+  );
+  assertEquals(
+    await page.getByRole("combobox", { name: /^File/ }).locator("option").allInnerTexts(),
+    ["rows.jsonl (1 of 3 runs)"],
+  );
+  await accessible(page, "compared runs with an evaluation");
+  await page.setViewportSize({ width: 390, height: 800 });
+  await fits(page, "compared runs with an evaluation");
+  await page.setViewportSize(visitor.size);
+  await shoot(page, "compare-evaluated");
   await results.getByRole("button", { name: "Remove small" }).click();
   await results.getByRole("columnheader", { name: "small" }).waitFor({ state: "detached" });
   visitor.clean();

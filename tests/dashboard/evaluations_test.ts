@@ -1,30 +1,10 @@
 /** A finished job, up to the evaluation of its model, in a real Chromium. */
 import { assertEquals, assertStringIncludes } from "#assert";
-import { complete } from "../support/fake_inference.ts";
 import { createJob, trainedJob } from "../support/fake_worker.ts";
 import { accessible } from "./axe.ts";
-import { base, fits, shoot, text, tunebase, visit } from "./shared.ts";
+import { answerEvaluations, answerLikeModels, base, fits, shoot, text, tunebase, visit } from "./shared.ts";
 
-const { inference, sql } = tunebase;
-
-/** The tuned model is right twice, the base once; both are wrong in the first row. */
-function answerLikeModels(): void {
-  inference.answer = (request) => {
-    const question = (request.body.messages as { content: string }[]).at(-1)?.content;
-    if (question === "What else?") return complete(["Nothing else"])(request);
-    const isTuned = request.token.adapter !== null;
-    if (question === "Who pays?") {
-      return complete([isTuned ? '{"team":"billing","urgent":false}' : "I cannot say"])(request);
-    }
-    return complete([isTuned ? "A refund is due" : "A bill is due"])(request);
-  };
-}
-
-/** One tick when all answers are due. */
-async function answerEvaluations(): Promise<void> {
-  await sql`update tunebase_internal.evaluation_queue set next_at = now()`;
-  await tunebase.tick();
-}
+const { sql } = tunebase;
 
 Deno.test("a finished job leads with what to do next, up to its evaluation against the base model", async () => {
   const user = await tunebase.user();

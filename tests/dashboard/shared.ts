@@ -4,6 +4,7 @@ import type { Page } from "playwright-core";
 import { buildDashboard } from "../../local/commands/dashboard.ts";
 import { openDashboard } from "../support/browser_session.ts";
 import { startChromium } from "../support/chromium.ts";
+import { complete } from "../support/fake_inference.ts";
 import { startTunebase } from "../support/test_server.ts";
 
 await buildDashboard((line) => console.log(line));
@@ -26,6 +27,25 @@ export const text = [
   row("What is due?", "A refund is due"),
   row("What else?", "Nothing else"),
 ].join("\n");
+
+/** With `text`, the tuned model is right twice, the base once; both are wrong in the first row. */
+export function answerLikeModels(): void {
+  tunebase.inference.answer = (request) => {
+    const question = (request.body.messages as { content: string }[]).at(-1)?.content;
+    if (question === "What else?") return complete(["Nothing else"])(request);
+    const isTuned = request.token.adapter !== null;
+    if (question === "Who pays?") {
+      return complete([isTuned ? '{"team":"billing","urgent":false}' : "I cannot say"])(request);
+    }
+    return complete([isTuned ? "A refund is due" : "A bill is due"])(request);
+  };
+}
+
+/** One tick when all answers are due. */
+export async function answerEvaluations(): Promise<void> {
+  await tunebase.sql`update tunebase_internal.evaluation_queue set next_at = now()`;
+  await tunebase.tick();
+}
 
 export async function fits(page: Page, what: string): Promise<void> {
   const wide = await page.evaluate("document.scrollingElement.scrollWidth - innerWidth") as number;

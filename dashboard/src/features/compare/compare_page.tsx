@@ -10,7 +10,8 @@ import type { Job } from "../../lib/types.ts";
 import { EmptyState, ErrorMessage, Loading } from "../../ui/feedback.tsx";
 import { Page } from "../../ui/page.tsx";
 import { fetchJob, isFinal, jobKey } from "../jobs/job_queries.ts";
-import { FactsTable } from "./facts_table.tsx";
+import { EvaluationsTable } from "./evaluations_table.tsx";
+import { ResultsTable, SettingsTable } from "./facts_table.tsx";
 import { LossCharts } from "./loss_charts.tsx";
 import { maxRuns } from "./max_runs.ts";
 
@@ -49,7 +50,9 @@ export function ComparePage({ route }: PageProps) {
         ? error === null && <Loading what="runs" />
         : (
           <>
-            <FactsTable jobs={jobs} onRemove={(id) => show(ids.filter((other) => other !== id))} />
+            <ResultsTable jobs={jobs} onRemove={(id) => show(ids.filter((other) => other !== id))} />
+            <EvaluationsTable jobs={jobs} />
+            <SettingsTable jobs={jobs} />
             <LossCharts jobs={jobs} />
           </>
         )}
