@@ -53,7 +53,7 @@ Deno.test("runs are compared by their newest evaluation with one file: that of t
   const evaluation = (file: string, created_at: number, exact_match: number, contains: number | null) => ({
     file,
     created_at,
-    graders: contains === null ? [] : [{ type: "contains" as const, value: "x" }],
+    graders: contains === null ? [] : [{ type: "contains" as const, value: "x", ignore_case: false }],
     totals: [
       { ...rest, model: "ft", exact_match, graders: [contains] },
       { ...rest, model: "base", exact_match: 0.1, graders: [] },
