@@ -1440,6 +1440,26 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  "/status": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /**
+     * Get the project's waiting work and problems, and whether the scheduler runs
+     * @description Requires the scope `project:read`.
+     */
+    get: operations["getStatus"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   "/metrics": {
     parameters: {
       query?: never;
@@ -2384,6 +2404,55 @@ export interface components {
     ServerSentEvent: {
       /** @description A chunk of the answer as JSON, an object with `error`, or `[DONE]` */
       data: string;
+    };
+    Status: {
+      /** @constant */
+      object: "status";
+      /** @description Unix seconds */
+      checked_at: number;
+      scheduler: {
+        /**
+         * @description `late`: jobs do not start. `unknown`: it has not finished a tick since the database was restarted
+         * @enum {string}
+         */
+        status: "ok" | "late" | "unknown";
+        last_tick_at: number | null;
+      };
+      jobs: {
+        queued: number;
+        /** @description Including jobs that RunPod has not started yet */
+        running: number;
+        /** @description The project's limit */
+        max_running: number;
+        oldest_queued: {
+          /** @example ftjob-0192f5c8a1b27c3d8e4f5a6b7c8d9e0f */
+          id: string;
+          queued_at: number | null;
+          /** @description Why it waits */
+          reason: string | null;
+        } | null;
+      };
+      files_validating: number;
+      failing_receivers: {
+        id: string;
+        /** @enum {string} */
+        object: "webhook_endpoint" | "notification_channel";
+        name: string;
+        /** @description false: Tunebase disabled it, because its deliveries kept failing */
+        enabled: boolean;
+        reason: string | null;
+        since: number | null;
+      }[];
+      /** @description The operator's alerts about this project's jobs and files */
+      alerts: {
+        /** @enum {string} */
+        kind: "cancel_ignored_by_runpod" | "file_check";
+        job: string | null;
+        file: string | null;
+        occurrences: number;
+        /** @description Unix seconds */
+        last_at: number;
+      }[];
     };
     StoredCompletion: {
       /** @example chatcmpl-0192f5c8a1b27c3d8e4f5a6b7c8d9e0f */
@@ -7944,6 +8013,45 @@ export interface operations {
           "application/json": components["schemas"]["Health"];
         };
       };
+    };
+  };
+  getStatus: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description For users: the project (`proj_…`), if it is not their first. */
+        "OpenAI-Project"?: components["parameters"]["Project"];
+        /** @description An ETag. If the resource has not changed, the response is 304. */
+        "If-None-Match"?: components["parameters"]["IfNoneMatch"];
+      };
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description OK */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Status"];
+        };
+      };
+      /** @description Not modified */
+      304: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      400: components["responses"]["invalid_request"];
+      401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
+      404: components["responses"]["project_not_found"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
+      500: components["responses"]["internal"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   getMetrics: {

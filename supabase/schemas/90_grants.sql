@@ -86,6 +86,7 @@ grant execute on function
   tunebase_internal.get_job_metrics,
   tunebase_internal.get_project,
   tunebase_internal.get_result_content,
+  tunebase_internal.get_status,
   tunebase_internal.get_usage_by_day,
   tunebase_internal.get_webhook_delivery,
   tunebase_internal.get_webhook_endpoint,

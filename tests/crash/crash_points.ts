@@ -397,6 +397,7 @@ export const readOnlyFunctions = new Set([
   "get_api_key",
   "get_usage_by_day",
   "get_inference_usage",
+  "get_status",
   "get_installation_metrics",
   "find_servable_model",
   "list_completions",

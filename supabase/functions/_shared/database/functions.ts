@@ -152,6 +152,7 @@ export const functions = {
   },
   get_project: { args: { caller: "jsonb", id: "uuid" }, optional: {}, result: "jsonb" },
   get_result_content: { args: { caller: "jsonb", file_id: "uuid" }, optional: {}, result: "text" },
+  get_status: { args: { caller: "jsonb" }, optional: {}, result: "jsonb" },
   get_usage_by_day: {
     args: { caller: "jsonb", from: "date", to: "date", time_zone: "text" },
     optional: {},

@@ -98,6 +98,7 @@ export const resources: Resource[] = [
     load: () => all(import("./notifications/notifications.ts"), import("./notifications/channels.ts")),
   },
   { tag: "Service", segments: ["health"], load: () => all(import("./meta/health.ts")) },
+  { tag: "Service", segments: ["status"], load: () => all(import("./status/status.ts")) },
   { tag: "Service", segments: ["metrics"], load: () => all(import("./operator/metrics.ts")) },
   { tag: "Service", segments: ["openapi.json"], load: () => all(import("./meta/openapi.ts")) },
   { tag: "Service", segments: ["docs"], load: () => all(import("./meta/docs.ts")) },
