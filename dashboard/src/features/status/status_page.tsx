@@ -75,14 +75,14 @@ function Service({ status: { scheduler, checked_at } }: { status: Status }) {
           ["Storage", <StatusLabel key="storage" value={health.data?.storage ?? "checking"} />],
           [
             "Scheduler",
-            <>
+            <div key="scheduler">
               <StatusLabel value={scheduler.status} />
               {last_tick_at !== null && (
                 <div class="quiet small" title={formatFullTime(last_tick_at)}>
                   last ran {formatDuration(checked_at - last_tick_at)} ago
                 </div>
               )}
-            </>,
+            </div>,
           ],
         ]}
       />
@@ -196,20 +196,20 @@ const alertTexts: Record<Status["alerts"][number]["kind"], string> = {
 const Alerts = ({ alerts }: { alerts: Status["alerts"] }) =>
   alerts.length === 0 ? null : (
     <Section id="alerts" title="Alerts">
-      <Table label="Alerts" columns={["About", "What happened", "Last"]}>
+      <ul class="plain">
         {alerts.map(({ kind, job, file, last_at }) => (
-          <tr key={`${kind} ${job} ${file}`}>
-            <th scope="row">
-              {job !== null && <a href={href(["jobs", job])}>Job …{job.slice(-8)}</a>}
-              {file !== null && <a href={href(["files", file])}>File …{file.slice(-8)}</a>}
-            </th>
-            <td>{alertTexts[kind]}</td>
-            <td>
-              <Time at={last_at} />
-            </td>
-          </tr>
+          <li class="problem" key={`${kind} ${job} ${file}`}>
+            <p>{alertTexts[kind]}</p>
+            <p class="small">
+              {job !== null && <a href={href(["jobs", job])}>Open the job</a>}
+              {file !== null && <a href={href(["files", file])}>Open the file</a>}{" "}
+              <span class="quiet">
+                <Time at={last_at} />
+              </span>
+            </p>
+          </li>
         ))}
-      </Table>
+      </ul>
     </Section>
   );
 
