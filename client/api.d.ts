@@ -595,7 +595,7 @@ export interface paths {
     put?: never;
     /**
      * Compare models over the rows of a file
-     * @description Asks each model the prompt of each chosen row, and compares its answer with the row's last assistant message. Exact match is always scored, and for JSON answers and tool calls, validity and correct fields. Runs in the background; requests are charged like chat completions. Requires the scope `inference`.
+     * @description Asks each model the prompt of each chosen row, and compares its answer with the row's last assistant message. Exact match is always scored, and for JSON answers and tool calls, validity and correct fields. Runs in the background; requests are billed as chat completions. Requires the scope `inference`.
      */
     post: operations["createEvaluation"];
     delete?: never;

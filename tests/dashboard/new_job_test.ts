@@ -29,7 +29,7 @@ Deno.test("a new fine-tune: sample data, problems by label, state that survives 
   await accessible(page, "a new fine-tune");
   await shoot(page, "new");
   await page.reload();
-  await page.getByText("Your settings from before are still here.").waitFor();
+  await page.getByText("Your previous settings were restored.").waitFor();
   assertEquals(await page.getByLabel("Name").inputValue(), "triage");
   await page.getByText(/252 rows, about/).waitFor();
 

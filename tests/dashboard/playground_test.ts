@@ -169,7 +169,7 @@ Deno.test("a picked row's expected answer is next to those of the models", async
   assertEquals(await page.evaluate("document.activeElement.id"), "message");
   await page.keyboard.press("Enter");
   await page.getByText("Row 1 of held.csv").waitFor();
-  await column(page, "Fine-tuned model").getByText("Equals the expected answer").waitFor();
+  await column(page, "Fine-tuned model").getByText("Matches the expected answer").waitFor();
   await column(page, "Base model").getByText("Differs from the expected answer").waitFor();
   await column(page, "Expected answer").getByText('{"category":"billing"}').waitFor();
   await accessible(page, "playground, a row");

@@ -39,7 +39,7 @@ Deno.test("the status page shows the scheduler, waiting jobs, failing receivers 
   const { page } = visitor;
   const service = page.getByRole("region", { name: "Service" });
   assertEquals(await service.getByText("ok", { exact: true }).count(), 4);
-  await page.getByText("The job that waits longest").waitFor();
+  await page.getByText("Longest-waiting job").waitFor();
   assertStringIncludes(await page.getByRole("region", { name: "Jobs" }).innerText(), "10 min");
   await page.getByRole("row", { name: "production" }).getByText("failing").waitFor();
   await page.getByText("RunPod is still running this job").waitFor();

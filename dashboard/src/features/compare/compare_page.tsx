@@ -69,7 +69,7 @@ function AddRun({ ids }: { ids: string[] }) {
   );
   const others = jobs.data?.filter(({ id }) => !ids.includes(id)) ?? [];
   if (ids.length >= maxRuns) {
-    return <p class="quiet">{maxRuns} runs are the most that fit. Remove one to add another.</p>;
+    return <p class="quiet">You can compare up to {maxRuns} runs. Remove one to add another.</p>;
   }
   return (
     <form class="filters" onSubmit={(event) => event.preventDefault()}>

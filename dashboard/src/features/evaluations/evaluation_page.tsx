@@ -160,7 +160,7 @@ function EvaluationActions({ evaluation }: { evaluation: Evaluation }) {
             label="Delete"
             danger
             confirmation={{
-              text: `${name} is deleted with its rows and answers. This cannot be undone.`,
+              text: `This permanently deletes ${name}, its rows and its answers.`,
               confirm: "Delete evaluation",
             }}
           />

@@ -33,13 +33,13 @@ export function TotalsTable({ evaluation }: { evaluation: Evaluation }) {
         />
       )}
       <Row
-        label="Tokens in and out"
+        label="Input and output tokens"
         cells={totals.map(({ prompt_tokens, completion_tokens }) =>
           `${formatCompact(prompt_tokens)}, ${formatCompact(completion_tokens)}`
         )}
       />
       <Row
-        label="Time answering"
+        label="Inference time"
         cells={totals.map(({ seconds }) => formatDuration(seconds))}
       />
       <Row

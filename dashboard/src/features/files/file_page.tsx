@@ -120,7 +120,7 @@ function FileActions({ file }: { file: ApiFile }) {
           label="Delete"
           danger
           confirmation={{
-            text: `${file.filename} is deleted. This cannot be undone.`,
+            text: `This permanently deletes ${file.filename}.`,
             confirm: "Delete file",
           }}
         />

@@ -32,7 +32,7 @@ export function CompareFiles({ file }: { file: ApiFile }) {
   const overlap = useOverlap(file.id, other?.id ?? null);
   return (
     <section aria-labelledby="overlap">
-      <h2 id="overlap">Rows in another file</h2>
+      <h2 id="overlap">Overlap with another file</h2>
       <p class="quiet">
         Validation rows that the model trains on make its validation loss look better than it is.
       </p>
@@ -93,8 +93,7 @@ export function OverlapWarning(
         is.
       </p>
       <p>
-        Remove these rows from one of the files, or leave out the validation file: Tunebase then holds out
-        rows.
+        Remove these rows from one of the files.
       </p>
     </div>
   );

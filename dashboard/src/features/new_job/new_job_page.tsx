@@ -47,7 +47,7 @@ export function NewJobPage({ route }: PageProps) {
       )}
       {isRestored && (
         <p class="notice" role="status">
-          Your settings from before are still here.{" "}
+          Your previous settings were restored.{" "}
           <button type="button" class="small" onClick={reset}>Start over</button>
         </p>
       )}

@@ -103,7 +103,7 @@ function Jobs({ status: { jobs, files_validating, checked_at } }: { status: Stat
     <Section id="jobs" title="Jobs">
       <FieldList
         fields={[
-          ["Running", `${formatCount(running)} of at most ${formatCount(max_running)}`],
+          ["Running", `${formatCount(running)} of ${formatCount(max_running)}`],
           ["Queued", formatCount(queued)],
           [
             "Longest wait",
@@ -116,7 +116,7 @@ function Jobs({ status: { jobs, files_validating, checked_at } }: { status: Stat
       />
       {oldest !== null && (
         <p>
-          <a href={href(["jobs", oldest.id])}>The job that waits longest</a>
+          <a href={href(["jobs", oldest.id])}>Longest-waiting job</a>
           {oldest.reason === null ? " is queued." : `: ${oldest.reason}.`}
         </p>
       )}
@@ -160,7 +160,7 @@ function Models() {
 const Receivers = ({ receivers }: { receivers: Status["failing_receivers"] }) => (
   <Section id="receivers" title="Webhooks and notifications">
     {receivers.length === 0
-      ? <p>No receiver is failing.</p>
+      ? <p>No webhook or notification channel is failing.</p>
       : (
         <Table label="Failing receivers" columns={["Receiver", "Status", "Since"]}>
           {receivers.map(({ id, object, name, enabled, reason, since }) => (
