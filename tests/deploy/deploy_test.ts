@@ -178,6 +178,27 @@ Deno.test("what others changed is shown and repaired", async () => {
   assertEquals(await changesOf(await installation("resumed")), []);
 });
 
+Deno.test("a new master key changes everything that is derived from it", async () => {
+  const context = await installation("resumed");
+  const key = btoa("n".repeat(32));
+  await context.supabase.execute(
+    "select vault.update_secret((select id from vault.secrets where name = 'tunebase_master_key'), $1)",
+    [key],
+  );
+  assertEquals((await changesOf(context)).map((line) => line.split(":")[0]), [
+    "supabase-secrets",
+    "supabase-timer",
+    "runpod-inference",
+  ]);
+  await deploy(context);
+  assertEquals(await changesOf(await installation("resumed")), []);
+  // The functions connect with the new passwords.
+  const health = await fetch(
+    `${platforms.target.projectUrl(context.state.project ?? "")}/functions/v1/tunebase/health`,
+  );
+  assertEquals(health.status, 200, await health.text());
+});
+
 Deno.test("new settings change what they concern, and nothing else", async () => {
   const url = "https://dashboard.example.com";
   const changed = await installation("resumed", {
