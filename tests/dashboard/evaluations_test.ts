@@ -2,13 +2,27 @@
 import { assertEquals, assertStringIncludes } from "#assert";
 import { createJob, trainedJob } from "../support/fake_worker.ts";
 import { accessible } from "./axe.ts";
-import { answerEvaluations, answerLikeModels, base, fits, shoot, text, tunebase, visit } from "./shared.ts";
+import {
+  answerEvaluations,
+  answerLikeModels,
+  base,
+  fits,
+  row,
+  shoot,
+  text,
+  tunebase,
+  visit,
+} from "./shared.ts";
 
 const { sql } = tunebase;
 
 Deno.test("a finished job leads with what to do next, up to its evaluation against the base model", async () => {
   const user = await tunebase.user();
   const job = await trainedJob(tunebase, user, await createJob(user, {}, text));
+  const partly = await user.openai.files.create({
+    file: new File([`${text.split("\n")[0]}\n${row("New?", "Yes")}`], "partly.jsonl"),
+    purpose: "fine-tune",
+  });
   await using visitor = await visit({ user, path: `jobs/${job.id}` });
   const { page } = visitor;
   const result = page.getByRole("region", { name: "Your model is ready" });
@@ -35,6 +49,10 @@ Deno.test("a finished job leads with what to do next, up to its evaluation again
 
   await result.getByRole("link", { name: "Evaluate against the base model" }).click();
   await page.getByText("These are the rows that the model was trained on").waitFor();
+  const files = page.getByLabel("Or choose an uploaded file");
+  await files.selectOption(partly.id);
+  await page.getByText("1 of 2 distinct rows were in the model's training data.").waitFor();
+  await files.selectOption(job.training_file);
   assertEquals(await page.getByLabel("Model", { exact: true }).inputValue(), job.fine_tuned_model);
   assertEquals(await page.getByLabel("Compare with", { exact: true }).inputValue(), base);
   await page.getByRole("button", { name: "Add a check" }).click();

@@ -14,6 +14,7 @@ import { DataField } from "../new_job/data_field.tsx";
 import { ModelSelect } from "../playground/model_select.tsx";
 import { defaultModel, findModel, type ModelList } from "../playground/models.ts";
 import { type GraderDraft, GradersField, toGrader } from "./graders_field.tsx";
+import { TrainedRows } from "./trained_rows.tsx";
 
 const maxModels = 4;
 const defaults = { rows: "200", maxTokens: "512", temperature: "0" };
@@ -68,6 +69,7 @@ function EvaluationForm(
     const why = findModel(models, id)?.unavailable ?? null;
     return why === null ? [] : [{ id, why }];
   });
+  const trainedBy = ids.map((id) => findModel(models, id)?.jobId ?? null).find((id) => id !== null) ?? null;
   const create = useApiMutation(async () => {
     if (file === null) throw new Error("Choose a file first.");
     const body = {
@@ -138,12 +140,7 @@ function EvaluationForm(
           value={file}
           onChange={setFile}
         />
-        {query.has("trained") && file === query.get("file") && (
-          <p class="notice">
-            These are the rows that the model was trained on, because its job had no validation file. They
-            show how well it learned them, not how well it answers new questions.
-          </p>
-        )}
+        <TrainedRows jobId={trainedBy} file={data?.status === "processed" ? file : null} />
       </section>
       <section aria-labelledby="settings">
         <h2 id="settings">3. Settings</h2>

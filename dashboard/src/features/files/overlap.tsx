@@ -10,7 +10,7 @@ import { Field } from "../../ui/forms.tsx";
 import { useDataFiles, useFile } from "./file_queries.ts";
 import { describeOverlap } from "./describe_overlap.ts";
 
-const useOverlap = (id: string | null, otherId: string | null) =>
+export const useOverlap = (id: string | null, otherId: string | null) =>
   useQuery({
     queryKey: ["overlap", id, otherId],
     enabled: id !== null && otherId !== null,

@@ -27,7 +27,7 @@ export function ReportView({ report }: { report: DatasetReport }) {
             ["Rows", formatCount(rows)],
             ["Trainable rows", formatCount(trainable_rows)],
             ["Assistant messages", formatCount(assistant_messages)],
-            ["Tokens", `${formatCount(tokens.total)} (${tokens.method})`],
+            ["Tokens", `about ${formatCount(tokens.total)}`],
             [
               "Duplicate rows",
               `${duplicates.exact ? "" : "about "}${formatCount(duplicates.rows)}`,

@@ -36,7 +36,7 @@ export function RowLengths(
           />
         )}
       <p class="quiet small">
-        The histogram and the list below estimate lengths: {report.tokens.method}.
+        Each bar counts the rows up to the length below it. Lengths are estimated: {report.tokens.method}.
       </p>
       {report.longest_rows.length > 0 && (
         <>

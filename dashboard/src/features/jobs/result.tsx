@@ -85,7 +85,6 @@ function NextSteps({ job, adapter }: { job: Job; adapter: Adapter }) {
               compare: job.base_model,
               // Preference rows have no single right answer.
               file: isChat ? evaluated : null,
-              trained: isChat && job.validation_file === null ? "1" : null,
             })}
           >
             Evaluate against the base model
