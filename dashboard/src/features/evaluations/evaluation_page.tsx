@@ -148,7 +148,7 @@ function EvaluationActions({ evaluation }: { evaluation: Evaluation }) {
             label="Cancel evaluation"
             danger
             confirmation={{
-              text: "The answers so far are kept and have been paid for. The missing ones are not asked for.",
+              text: "Answers so far are kept and billed. No further requests are made.",
               confirm: "Cancel evaluation",
               dismiss: "Keep running",
             }}
