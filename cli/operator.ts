@@ -1,8 +1,9 @@
 /**
  * `task operator`: prints the secrets and SQL statements that an operator needs for a hosted Supabase project. It changes
- * nothing, and connects to nothing but the Hugging Face hub (`models add`).
+ * nothing, and connects to nothing but the Hugging Face hub (`models`).
  */
-import { type DescribedModel, describeModel, toToml } from "../deploy/describe_model.ts";
+import { loadCatalog } from "../deploy/catalog.ts";
+import { compareWithHub, type DescribedModel, describeModel, toToml } from "../deploy/describe_model.ts";
 import { DeployError } from "../deploy/errors.ts";
 import { expectedThroughput, pools } from "../deploy/gpus.ts";
 import { inferenceSecretPurpose } from "../supabase/functions/_shared/contracts/inference_token.ts";
@@ -29,7 +30,8 @@ export const help = `Prints secrets, and SQL to run in the Supabase project's SQ
   npx -y deno@2.9.6 task operator models add HUB_ID        describes a model of the Hugging Face hub, as a file for models/
     --sql                                                  prints the SQL that adds the base model instead
     --hourly USD                                           price per GPU hour, for --sql
-    --endpoint ID                                          RunPod endpoint that trains it (default: RUNPOD_ENDPOINT_ID)`;
+    --endpoint ID                                          RunPod endpoint that trains it (default: RUNPOD_ENDPOINT_ID)
+  npx -y deno@2.9.6 task operator models check [ID…]       compares the files of models/ with the Hugging Face hub`;
 
 /** An invalid command line. */
 export class UsageError extends Error {}
@@ -143,9 +145,38 @@ function inference([model, ...rest]: string[]): string {
   return `update tunebase.base_models\nset ${set}\nwhere id = ${literal(model)};`;
 }
 
-async function models([action, hubId, ...rest]: string[], hubToken: string | null): Promise<string> {
+async function models([action, ...rest]: string[], hubToken: string | null): Promise<string> {
+  return action === "check" ? await checkModels(rest, hubToken) : await addModel(action, rest, hubToken);
+}
+
+/** A line per file of `models/`. Throws a DeployError with the lines if one differs from the hub. */
+async function checkModels(ids: string[], hubToken: string | null): Promise<string> {
+  const catalog = (await loadCatalog()).filter(({ source }) => !source.startsWith("package:"));
+  const unknown = ids.find((id) => !catalog.some((model) => model.id === id));
+  if (unknown !== undefined) {
+    throw new UsageError(`models/ has no ${unknown}. It has: ${catalog.map(({ id }) => id).join(", ")}.`);
+  }
+  const chosen = catalog.filter(({ id }) => ids.length === 0 || ids.includes(id));
+  let differs = false;
+  const lines: string[] = [];
+  for (const model of chosen) {
+    const differences = await compareWithHub(model, hubToken);
+    differs ||= differences.length > 0;
+    lines.push(`${model.id}: ${differences.join("; ") || "as on the hub"}`);
+  }
+  if (differs) throw new DeployError(lines.join("\n"), "Correct the files in models/.");
+  return lines.join("\n");
+}
+
+async function addModel(
+  action: string | undefined,
+  [hubId, ...rest]: string[],
+  hubToken: string | null,
+): Promise<string> {
   if (action !== "add" || hubId === undefined || !/^[\w.-]+\/[\w.-]+$/.test(hubId)) {
-    throw new UsageError("Give a model of the Hugging Face hub: models add OWNER/NAME.");
+    throw new UsageError(
+      "Give a model of the Hugging Face hub: models add OWNER/NAME. Or compare all: models check.",
+    );
   }
   const isSql = flag(rest, "--sql");
   const hourly = price(rest, "--hourly");

@@ -49,6 +49,7 @@ export function addDeploy(program: Command, startEmulators?: StartEmulators): vo
     .option("--owner <email>", "who owns the first project; gets its API key")
     .option("--no-owner", "name no owner and create no API key")
     .option("--expose-schema", "add tunebase to the schemas of the Data API")
+    .option("--no-expose-schema", "remove it from them (default: leave them as they are)")
     .option(
       "--dashboard-url <url>",
       "where the dashboard is hosted: Auth may redirect there after a sign-in",

@@ -19,7 +19,19 @@ const Config = z.object({
   moe_intermediate_size: count.optional(),
   intermediate_size: count.optional(),
 });
+const dimensions = {
+  hidden_size: true,
+  num_hidden_layers: true,
+  vocab_size: true,
+  max_position_embeddings: true,
+} as const;
 type Config = z.infer<typeof Config>;
+
+/** A model that also reads images has its text model's dimensions in an object of their own, some of them by default. */
+const Dimensions = z.union([
+  z.object({ text_config: Config.pick(dimensions).partial() }).transform(({ text_config }) => text_config),
+  Config.pick(dimensions).partial(),
+]);
 
 export interface DescribedModel extends Model {
   /** The hub's current commit. */
@@ -89,12 +101,7 @@ export async function describeModel(hubId: string, token: string | null): Promis
 }
 
 function parseConfig(hubId: string, data: Uint8Array): Config {
-  let json: unknown;
-  try {
-    json = JSON.parse(new TextDecoder().decode(data));
-  } catch {
-    json = null;
-  }
+  const json = parseJson(data);
   const nested = z.object({ text_config: z.looseObject({}) }).safeParse(json);
   if (nested.success) {
     throw new DeployError(
@@ -112,6 +119,14 @@ function parseConfig(hubId: string, data: Uint8Array): Config {
   return config.data;
 }
 
+function parseJson(data: Uint8Array): unknown {
+  try {
+    return JSON.parse(new TextDecoder().decode(data));
+  } catch {
+    return null;
+  }
+}
+
 /** Without the experts that a token does not use. null: every token uses all parameters. */
 function activeParameters(config: Config, parameters: number): number | null {
   const experts = config.num_experts ?? config.num_local_experts ?? 0;
@@ -120,6 +135,25 @@ function activeParameters(config: Config, parameters: number): number | null {
   if (experts <= used || width === 0) return null;
   const idle = (experts - used) * 3 * config.hidden_size * width * config.num_hidden_layers;
   return idle < parameters ? parameters - idle : null;
+}
+
+/** What an entry says that the hub does not, as `field: the entry's value, the hub's value`. Throws a DeployError. */
+export async function compareWithHub(model: Model, token: string | null): Promise<string[]> {
+  const { gated, safetensors, sha } = await hubModel(model.source, token);
+  const config = Dimensions.safeParse(parseJson(await hubFile(model.source, sha, "config.json", token)));
+  if (!config.success) return [`config.json: ${z.prettifyError(config.error)}`];
+  const { hidden_size, num_hidden_layers, vocab_size, max_position_embeddings } = config.data;
+  const { architecture } = model;
+  const fields: [name: string, entry: number | boolean, hub: number | boolean | undefined][] = [
+    ["gated", model.gated, gated !== false],
+    ["parameters", architecture.parameters, safetensors?.total],
+    ["hidden_size", architecture.hidden_size, hidden_size],
+    ["layers", architecture.layers, num_hidden_layers],
+    ["vocab_size", architecture.vocab_size, vocab_size],
+    ["context", architecture.context, max_position_embeddings],
+  ];
+  return fields.filter(([, entry, hub]) => hub !== undefined && entry !== hub)
+    .map(([name, entry, hub]) => `${name}: ${entry}, the hub says ${hub}`);
 }
 
 /** The entry as a file of `models/`. */

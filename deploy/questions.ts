@@ -102,7 +102,7 @@ export async function readSettings(
     gpuPools: options.gpu ?? saved?.gpuPools ?? null,
     dataCenter: options.dataCenter ?? saved?.dataCenter ?? null,
     ownerEmail,
-    exposeSchema: options.exposeSchema ?? saved?.exposeSchema ?? false,
+    exposeSchema: options.exposeSchema ?? saved?.exposeSchema ?? null,
     dashboardUrl: options.dashboardUrl?.replace(/\/+$/, "") ?? saved?.dashboardUrl ?? null,
     trainerImage: options.trainerImage ?? image(images.trainer, target, saved?.trainerImage, "trainer"),
     inferenceImage: options.inferenceImage ??

@@ -25,8 +25,8 @@ export const SavedSettings = z.strictObject({
   dataCenter: z.string().nullable(),
   /** The first owner's email address; null: no owner is named, no key is created. */
   ownerEmail: z.string().nullable(),
-  /** Adds `tunebase` to the Data API's exposed schemas. */
-  exposeSchema: z.boolean(),
+  /** Whether the Data API exposes the schema `tunebase`; null: as the project's owner has set it. */
+  exposeSchema: z.boolean().nullable(),
   /** Where the dashboard is hosted; allowed as a redirect after sign-in. null: none. */
   dashboardUrl: z.string().nullable(),
   trainerImage: z.string(),

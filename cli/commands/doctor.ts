@@ -50,11 +50,11 @@ export function addDoctor(program: Command): void {
 interface DoctorOptions extends CommonOptions {
   profile?: string;
   bills?: boolean;
-  days: number;
+  days?: number;
 }
 
 async function doctor(options: DoctorOptions): Promise<void> {
-  if (options.profile !== undefined || options.bills) {
+  if (options.profile !== undefined || options.bills || options.days !== undefined) {
     return await diagnose({ ...options, profile: options.profile ?? "default", target: "hosted" });
   }
   const checks: Check[] = [];

@@ -13,7 +13,7 @@ export const supabaseSettings: Step = {
     const { schemas, urls, raise } = await differences(context);
     const changes: Change[] = [];
     if (schemas !== null) {
-      changes.push({ action: "update", what: "Data API", why: "exposes the schema tunebase" });
+      changes.push({ action: "update", what: "Data API", why: exposure(schemas.includes("tunebase")) });
     }
     if (urls !== null) {
       changes.push({
@@ -42,7 +42,7 @@ export const supabaseSettings: Step = {
   },
   async planRemoval({ supabase }) {
     return (await supabase.exposedSchemas()).includes("tunebase")
-      ? [{ action: "update", what: "Data API", why: "no longer exposes the schema tunebase" }]
+      ? [{ action: "update", what: "Data API", why: exposure(false) }]
       : [];
   },
   async remove({ supabase }) {
@@ -53,10 +53,12 @@ export const supabaseSettings: Step = {
   },
 };
 
+const exposure = (isExposed: boolean) => `${isExposed ? "exposes" : "no longer exposes"} the schema tunebase`;
+
 function wantedFirst({ settings }: Context): Change[] {
   const changes: Change[] = [];
   if (settings.exposeSchema) {
-    changes.push({ action: "update", what: "Data API", why: "exposes the schema tunebase" });
+    changes.push({ action: "update", what: "Data API", why: exposure(true) });
   }
   if (settings.dashboardUrl !== null) {
     changes.push({ action: "update", what: "Auth", why: `allows redirects to ${settings.dashboardUrl}` });
@@ -69,14 +71,18 @@ function wantedFirst({ settings }: Context): Change[] {
 
 async function differences({ settings, state, supabase }: Context) {
   const [schemas, urls, limit] = await Promise.all([
-    settings.exposeSchema ? supabase.exposedSchemas() : null,
+    settings.exposeSchema === null ? null : supabase.exposedSchemas(),
     settings.dashboardUrl === null ? null : supabase.redirectUrls(),
     // In a project with an app, the limit is the app's.
     state.createdProject && !state.fileSizeLimitRefused ? supabase.fileSizeLimit() : null,
   ]);
   const redirect = `${settings.dashboardUrl}/**`;
   return {
-    schemas: schemas === null || schemas.includes("tunebase") ? null : [...schemas, "tunebase"],
+    schemas: schemas === null || schemas.includes("tunebase") === settings.exposeSchema
+      ? null
+      : settings.exposeSchema
+      ? [...schemas, "tunebase"]
+      : schemas.filter((name) => name !== "tunebase"),
     urls: urls === null || urls.includes(redirect) ? null : [...urls, redirect],
     raise: limit !== null && limit < fileSizeLimit,
   };

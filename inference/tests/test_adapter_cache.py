@@ -120,7 +120,7 @@ async def test_downloads_over_https_alone(storage: FileServer, settings: Setting
     stored = store(storage)
     cache = AdapterCache(replace(settings, allow_loopback=False))
     assert "https" in (await refusal(cache, stored)).message
-    for url in ("http://example.com/x", "file:///etc/passwd", "ftp://localhost/x"):
+    for url in ("http://example.com/x", "http://192.0.2.1/x", "file:///etc/passwd", "ftp://localhost/x"):
         files = [{**file, "url": url} for file in stored.claims["adapter"]["files"]]
         changed = {**stored.claims["adapter"], "files": files}
         assert "https" in (await refusal(AdapterCache(settings), stored, adapter=changed)).message

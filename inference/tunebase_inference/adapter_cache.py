@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import ipaddress
 import json
 import logging
 import os
 import shutil
+import socket
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -179,8 +181,8 @@ class AdapterCache:
 
     def _check_url(self, file: AdapterFile) -> None:
         parts = urlsplit(file.url)
-        loopback = self._settings.allow_loopback and parts.hostname in ("127.0.0.1", "localhost", "::1")
-        if not parts.hostname or not (parts.scheme == "https" or (parts.scheme == "http" and loopback)):
+        local = self._settings.allow_loopback and is_this_machine(parts.hostname or "")
+        if not parts.hostname or not (parts.scheme == "https" or (parts.scheme == "http" and local)):
             raise adapter_error("adapter_unavailable", f"The URL of {file.path} must begin with https.")
 
     def _http(self) -> aiohttp.ClientSession:
@@ -320,6 +322,22 @@ async def _receive(response: aiohttp.ClientResponse, file: AdapterFile, target: 
 def _consume(digest: Any, output: Any, chunk: bytes) -> None:
     digest.update(chunk)
     output.write(chunk)
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether `host` is localhost or an address of this machine, such as that of a container network's bridge."""
+    if host in ("localhost", "127.0.0.1", "::1"):
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    with socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6) as probe:
+        try:
+            probe.bind((host, 0))  # only its own addresses can be bound
+        except OSError:
+            return False
+    return True
 
 
 def _rank_too_large(rank: int, limit: int) -> RequestError:

@@ -1,39 +1,49 @@
 /** `task dev`: runs the embedded stack and prints how to use it. Ctrl-C stops everything; the data is kept. */
 import { type Account, ensureAccount } from "../stack/account.ts";
 import { buildDashboard } from "./dashboard.ts";
-import { homeDirectory, root } from "../state_dir.ts";
+import { cache, homeDirectory, portSetting, root } from "../state_dir.ts";
 import { install } from "./install.ts";
+import { join } from "../paths.ts";
+import { startOnSupabase } from "../stack/on_supabase.ts";
 import { startStack } from "../stack/mod.ts";
+import { supabaseContainers } from "../stack/local_supabase.ts";
 
 const help = `Runs the embedded stack: PostgreSQL, the functions, and emulators of Auth, Storage and RunPod.
 
   npx -y deno@2.9.6 task dev
+  npx -y deno@2.9.6 task dev --supabase
+
+Options:
+  --supabase        on the real Supabase: starts its containers with the Supabase CLI, which needs Docker, and
+                    emulates RunPod only
 
 Settings (environment):
-  TUNEBASE_PORT     the stack's one port, 54321 unless set; 0 for any that is free
+  TUNEBASE_PORT     the stack's one port, 54321 unless set; 0 for any that is free. With --supabase the port of
+                    the dashboard and RunPod, 54330 unless set
   TUNEBASE_DB_PORT  PostgreSQL's, 54322 unless set
-  TUNEBASE_HOME     where data, keys and logs are kept, .tunebase unless set
+  TUNEBASE_HOME     where data, keys and logs are kept, .tunebase unless set (--supabase: .tunebase/supabase)
   TUNEBASE_INFERENCE_IDLE_SECONDS
                     the inference worker ends after this time without a request, 300 unless set
   TUNEBASE_FUNCTION_LIMITS
                     on unless set: the functions run under the platform's limits (CPU, memory, wall clock);
                     off lets them run as long as they like`;
 
-if (Deno.args.length > 0) {
-  console.log(Deno.args.includes("--help") ? help : `Unknown option ${Deno.args[0]}.\n\n${help}`);
-  Deno.exit(Deno.args.includes("--help") ? 0 : 2);
+const unknown = Deno.args.find((argument) => argument !== "--supabase");
+if (unknown !== undefined) {
+  console.log(unknown === "--help" ? help : `Unknown option ${unknown}.\n\n${help}`);
+  Deno.exit(unknown === "--help" ? 0 : 2);
 }
 
 const log = (line: string) => console.log(line);
 try {
   await install(log);
-  const stack = await startStack({ home: homeDirectory(), log });
+  const stack = await start();
   const stopped = Promise.withResolvers<void>();
   for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
     Deno.addSignalListener(name, () => stopped.resolve());
   }
   const account = await ensureAccount(stack);
-  console.log(nextSteps(stack.url, account));
+  console.log(nextSteps(stack.dashboardUrl, account));
   // In the background: until it is built, its page says so.
   buildDashboard(log).catch((error) => log(`the dashboard could not be built: ${error.message}`));
   await stopped.promise;
@@ -46,11 +56,25 @@ try {
   Deno.exit(1);
 }
 
-function nextSteps(url: string, { baseUrl, apiKey, email, password }: Account): string {
+async function start() {
+  if (Deno.args.length === 0) {
+    const stack = await startStack({ home: homeDirectory(), log });
+    return { ...stack, dashboardUrl: `${stack.url}/dashboard/` };
+  }
+  const command = join(cache, "tools/node_modules/.bin/supabase");
+  return await startOnSupabase({
+    home: Deno.env.get("TUNEBASE_HOME") ? homeDirectory() : join(cache, "supabase"),
+    supabase: supabaseContainers(command),
+    port: portSetting("TUNEBASE_PORT", 54330),
+    log,
+  });
+}
+
+function nextSteps(dashboardUrl: string, { baseUrl, apiKey, email, password }: Account): string {
   return `
 Tunebase is up. Ctrl-C stops it.
 
-  dashboard ${url}/dashboard/  (${email}, ${password})
+  dashboard ${dashboardUrl}  (${email}, ${password})
   base URL  ${baseUrl}
   API key   ${apiKey}
 

@@ -13,7 +13,7 @@ export interface Account {
 }
 
 /** Signs the user up through Auth and creates a key for their project; later calls return the same account. */
-export async function ensureAccount(stack: Stack): Promise<Account> {
+export async function ensureAccount(stack: Pick<Stack, "home" | "url" | "keys" | "sql">): Promise<Account> {
   const baseUrl = `${stack.url}/functions/v1/tunebase`;
   const known = stack.keys.account;
   if (known !== undefined) return { baseUrl, ...known };

@@ -5,8 +5,8 @@ import { join } from "../paths.ts";
 /** Where the built files are. */
 export const dashboardFiles = join(root, "dashboard/dist");
 
-/** The app under `/dashboard`, as a value. */
-export function createDashboard({ publishableKey }: { publishableKey: string }) {
+/** The app under `/dashboard`, as a value. Supabase has the dashboard's own origin unless `supabaseUrl` is given. */
+export function createDashboard({ publishableKey }: { publishableKey: string }, supabaseUrl?: string) {
   return {
     async fetch(request: Request): Promise<Response> {
       if (!["GET", "HEAD"].includes(request.method)) {
@@ -19,7 +19,7 @@ export function createDashboard({ publishableKey }: { publishableKey: string }) 
       const name = pathname.slice("/dashboard/".length).replace(/(^|\/)$/, "$1index.html");
       if (name === "config.json") {
         // The host name of the request, so that Auth has the same origin.
-        const config = { supabaseUrl: origin, publishableKey };
+        const config = { supabaseUrl: supabaseUrl ?? origin, publishableKey };
         return Response.json(config, { headers: { "cache-control": "no-cache" } });
       }
       // Only names that a build produces; no path traversal.

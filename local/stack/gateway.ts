@@ -18,10 +18,11 @@ export function startGateway(
   port: number,
   routes: { prefix: string; handle: Handler }[],
   functions: (name: string) => { fetch: Forward } | undefined,
+  hostname = "127.0.0.1",
 ): Gateway {
   const ending = new AbortController();
   const { signal } = ending;
-  const server = Deno.serve({ hostname: "127.0.0.1", port, signal, onListen: () => {} }, async (request) => {
+  const server = Deno.serve({ hostname, port, signal, onListen: () => {} }, async (request) => {
     // fetch cannot forward these.
     if (["TRACE", "CONNECT"].includes(request.method)) {
       return new Response(null, { status: 405, headers: { allow: "GET, HEAD, POST, DELETE, OPTIONS" } });

@@ -2,6 +2,7 @@
 import postgres from "postgres";
 import { cache, root } from "../state_dir.ts";
 import { join } from "../paths.ts";
+import type { Keys } from "./keys.ts";
 
 /** The roles and schemas that a Supabase project comes with. Safe to run again. */
 export async function prepareDatabase(url: string): Promise<void> {
@@ -42,4 +43,19 @@ export async function supabaseCli(args: string[]): Promise<string> {
 /** `supabase db push`: applies new migrations. */
 export async function migrate(url: string): Promise<void> {
   await supabaseCli(["db", "push", `--remote=${url}?sslmode=disable`, "--yes"]);
+}
+
+/** Migrations, seed, and the passwords of the functions' roles. Safe to run again. */
+export async function prepareTunebase(url: string, keys: Keys): Promise<void> {
+  await migrate(url);
+  const sql = postgres(url, { max: 1, onnotice: () => {} });
+  try {
+    await sql.unsafe(await Deno.readTextFile(join(root, "supabase/seed.sql")));
+    for (const role of ["tunebase_api", "tunebase_callback", "tunebase_scheduler"] as const) {
+      // A password cannot be a parameter; ours is base64url.
+      await sql.unsafe(`alter role ${role} login password '${keys.passwords[role]}'`);
+    }
+  } finally {
+    await sql.end();
+  }
 }

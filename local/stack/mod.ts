@@ -6,15 +6,16 @@ import { createDashboard } from "./dashboard.ts";
 import { type Cron, startCron } from "../emulators/cron.ts";
 import { type EdgeFunction, startFunction } from "../emulators/functions/mod.ts";
 import { startGateway } from "./gateway.ts";
-import { cache, namedPort, portSetting, root } from "../state_dir.ts";
+import { cache, namedPort, portSetting } from "../state_dir.ts";
 import { type IsolateLimits, limitsSetting } from "../emulators/functions/limits.ts";
 import { type Keys, loadKeys } from "./keys.ts";
-import { migrate, prepareDatabase } from "./migrate.ts";
+import { prepareDatabase, prepareTunebase } from "./migrate.ts";
 import { exists, join } from "../paths.ts";
 import { startPostgres } from "./postgres.ts";
 import { endLeftovers, forgetStack, marked, recordStack, runningStack } from "./processes.ts";
-import { createRunpod, type RunpodOptions } from "../emulators/runpod/mod.ts";
+import type { RunpodOptions } from "../emulators/runpod/mod.ts";
 import { inferenceEndpoint } from "./inference.ts";
+import { trainerEndpoint } from "./trainer.ts";
 import type { Run } from "../emulators/runpod/queue.ts";
 import { createStorage } from "../emulators/storage/mod.ts";
 import { registerSpeed, registerTokenizer } from "./demo_model.ts";
@@ -103,7 +104,10 @@ export async function startStack(options: StackOptions): Promise<Stack> {
         password: keys.passwords.postgres,
       }));
     started.push(database);
-    await timed("migrations are applied by the Supabase CLI", () => prepare(database.url, keys));
+    await timed("migrations are applied by the Supabase CLI", async () => {
+      await prepareDatabase(database.url);
+      await prepareTunebase(database.url, keys);
+    });
 
     const sql = postgres(database.url, {
       max: 8,
@@ -125,29 +129,14 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       signingSecret: keys.storageSecret,
       secretKey: keys.secretKey,
     });
-    const trainer = join(root, "trainer");
-    const runpod = createRunpod({
-      endpointId: "local",
-      ...(options.maxWorkers === undefined ? {} : { maxWorkers: options.maxWorkers }),
-      apiKey: keys.runpodKey,
-      workerKey: keys.workerKey,
-      baseUrl: `${url}/runpod`,
-      worker: {
-        command: [join(trainer, ".venv/bin/python"), "-u", "handler.py"],
-        cwd: trainer,
-        logFile: join(home, "logs/worker.log"),
-        ...options.worker,
-        env: {
-          ...marked(home),
-          TUNEBASE_ALLOW_LOOPBACK: "1",
-          TUNEBASE_CPU_DTYPE: "auto",
-          TUNEBASE_MODEL_CACHE: join(cache, "models"),
-          TUNEBASE_WORK_DIR: join(home, "work"),
-          HF_HUB_OFFLINE: "1",
-          ...options.workerEnv,
-        },
-      },
+    const runpod = trainerEndpoint({
+      home,
+      keys,
+      url,
       log,
+      ...(options.maxWorkers === undefined ? {} : { maxWorkers: options.maxWorkers }),
+      ...(options.worker === undefined ? {} : { worker: options.worker }),
+      ...(options.workerEnv === undefined ? {} : { env: options.workerEnv }),
     });
 
     const inference = inferenceEndpoint({
@@ -210,22 +199,6 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   } catch (error) {
     await stop();
     throw error;
-  }
-}
-
-/** Roles, schemas, migrations, seed, and the passwords of the functions' roles. */
-async function prepare(url: string, keys: Keys): Promise<void> {
-  await prepareDatabase(url);
-  await migrate(url);
-  const sql = postgres(url, { max: 1, onnotice: () => {} });
-  try {
-    await sql.unsafe(await Deno.readTextFile(join(root, "supabase/seed.sql")));
-    for (const role of ["tunebase_api", "tunebase_callback", "tunebase_scheduler"] as const) {
-      // A password cannot be a parameter; ours is base64url.
-      await sql.unsafe(`alter role ${role} login password '${keys.passwords[role]}'`);
-    }
-  } finally {
-    await sql.end();
   }
 }
 

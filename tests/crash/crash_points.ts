@@ -13,6 +13,9 @@ export const pollingEffects = new Set([
   "sql prune_notifications",
   "sql claim_deliveries",
   "sql claim_orphaned_objects",
+  // The cleanup of a tick runs while its other work does: whether it finds what that work orphaned depends on timing.
+  "storage remove",
+  "sql delete_orphaned_objects",
   "sql prune_idempotency_keys",
   "sql expire_files",
   "sql expire_inference_requests",

@@ -296,3 +296,14 @@ Deno.test("operator models add prints a catalog entry, or SQL that works", async
     await assertRejects(() => operator(["models", ...rest], undefined), UsageError);
   }
 });
+
+Deno.test("operator models check names each value of the catalog that the hub does not have", async () => {
+  const check = (...ids: string[]) => operator(["models", "check", ...ids], undefined, "hf_token");
+  assertEquals(await check("llama-3.1-8b"), "llama-3.1-8b: as on the hub");
+  const error = await assertRejects(() => check("llama-3.1-8b", "qwen3-30b-a3b"), DeployError);
+  assertEquals(error.message.split("\n"), [
+    "llama-3.1-8b: as on the hub",
+    "qwen3-30b-a3b: context: 262144, the hub says 131072",
+  ]);
+  assertMatch((await assertRejects(() => check("llama"), UsageError)).message, /has no llama\. It has: /);
+});

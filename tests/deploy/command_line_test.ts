@@ -4,7 +4,7 @@ import { addDeploy } from "../../deploy/commands.ts";
 import { addDoctor } from "../../deploy/doctor/command.ts";
 import { DeployError } from "../../deploy/errors.ts";
 import { call, PlatformError, suggestFix } from "../../deploy/platforms/request.ts";
-import { readSettings } from "../../deploy/questions.ts";
+import { readSettings, savedSettings } from "../../deploy/questions.ts";
 import { loadState, saveState } from "../../deploy/state.ts";
 import { hosted } from "../../deploy/target.ts";
 import { Command, CommanderError } from "commander";
@@ -54,6 +54,27 @@ Deno.test("missing credentials are named together, with where to create them", a
   const message = await refusal("deploy", "--profile", "new");
   assertStringIncludes(message, "SUPABASE_ACCESS_TOKEN and RUNPOD_API_KEY are not set.");
   assertStringIncludes(message, "https://supabase.com/dashboard/account/tokens");
+});
+
+Deno.test("doctor rejects --days without --bills, and an installation that was removed", async () => {
+  assertEquals(await refusal("doctor", "--days", "3"), "--days is for --bills.");
+  const state = await loadState("removed", "hosted");
+  await saveState({
+    ...state,
+    project: "abcdefghijklmnopqrst",
+    settings: savedSettings(settings),
+    deployedVersion: "0.1.0",
+  });
+  Deno.env.set("SUPABASE_ACCESS_TOKEN", "sbp_x");
+  Deno.env.set("RUNPOD_API_KEY", "rpa_x");
+  try {
+    const message = await refusal("doctor", "--profile", "removed");
+    assertStringIncludes(message, "Its data is still in Supabase project abcdefghijklmnopqrst.");
+    assertStringIncludes(message, "--delete-data");
+  } finally {
+    Deno.env.delete("SUPABASE_ACCESS_TOKEN");
+    Deno.env.delete("RUNPOD_API_KEY");
+  }
 });
 
 Deno.test("a profile that is not deployed is reported before credentials, with the others", async () => {

@@ -14,7 +14,7 @@ export const settings: Settings = {
   gpuPools: null,
   dataCenter: null,
   ownerEmail: null,
-  exposeSchema: false,
+  exposeSchema: null,
   dashboardUrl: null,
   trainerImage: "ghcr.io/org/tunebase-trainer@sha256:aaa",
   inferenceImage: "ghcr.io/org/tunebase-inference@sha256:bbb",

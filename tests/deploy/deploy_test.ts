@@ -215,6 +215,17 @@ Deno.test("new settings change what they concern, and nothing else", async () =>
   await deploy(changed);
   assertEquals(await changed.supabase.exposedSchemas(), ["public", "graphql_public", "tunebase"]);
   assertEquals((await changed.supabase.redirectUrls()).includes(`${url}/**`), true);
+
+  const closed = await installation("resumed", {
+    exposeSchema: false,
+    dashboardUrl: url,
+    trainerImage: "new@sha256:c",
+  });
+  assertEquals(await changesOf(closed), [
+    "supabase-settings: update Data API",
+  ]);
+  await deploy(closed);
+  assertEquals(await closed.supabase.exposedSchemas(), ["public", "graphql_public"]);
 });
 
 Deno.test("an upgrade applies new migrations first; the rows stay", async () => {

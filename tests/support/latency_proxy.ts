@@ -7,9 +7,13 @@ export interface LatencyProxy {
   stop(): Promise<void>;
 }
 
-/** Forwards TCP connections to port `to` with `ms` milliseconds of latency each way. */
-export function startLatencyProxy(to: number, ms: number): LatencyProxy {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+/** Forwards TCP connections to port `to` with `ms` milliseconds of latency each way; listens on a free port unless `at` says where. */
+export function startLatencyProxy(
+  to: number,
+  ms: number,
+  at = { hostname: "127.0.0.1", port: 0 },
+): LatencyProxy {
+  const listener = Deno.listen(at);
   const open = new Set<Deno.Conn>();
   const line: LatencyProxy = {
     port: listener.addr.port,

@@ -5,8 +5,10 @@ import { type Log, logError, logToConsole } from "./log.ts";
 
 /** Settings that several functions read. */
 export interface Settings {
-  /** The Supabase project's URL, without a trailing slash. */
+  /** The Supabase project's URL as clients and workers reach it, without a trailing slash. */
   supabaseUrl: string;
+  /** The issuer of Auth's tokens. */
+  authIssuer: string;
   masterKey: string;
   /** Supabase Auth's public keys. null: fetched when needed. */
   jwks: string | null;
@@ -89,8 +91,11 @@ function storage(url: string, key: string): Supabase {
 
 /** Reads the settings only; see {@link platform}. */
 export function readSettings(env: Environment): Settings {
+  // Where Supabase runs in containers, SUPABASE_URL is an address that only the containers reach.
+  const supabaseUrl = (env.get("TUNEBASE_SUPABASE_URL") || required(env, "SUPABASE_URL")).replace(/\/+$/, "");
   return {
-    supabaseUrl: required(env, "SUPABASE_URL").replace(/\/+$/, ""),
+    supabaseUrl,
+    authIssuer: env.get("TUNEBASE_AUTH_ISSUER") || `${supabaseUrl}/auth/v1`,
     masterKey: required(env, "TUNEBASE_MASTER_KEY"),
     jwks: env.get("SUPABASE_JWKS") ?? null,
     legacyJwtSecret: env.get("TUNEBASE_LEGACY_JWT_SECRET") ?? null,

@@ -95,6 +95,8 @@ def test_http_is_allowed_only_for_loopback_with_the_operators_permission(monkeyp
         with pytest.raises(TrainerError):
             protocol.check_url("dataset_url", url)
     monkeypatch.setenv("TUNEBASE_ALLOW_LOOPBACK", "1")
-    protocol.check_url("dataset_url", "http://127.0.0.1:1/x")
-    with pytest.raises(TrainerError):
-        protocol.check_url("dataset_url", "http://127.0.0.1.example.com/x")
+    for own in ("127.0.0.1", "localhost", "[::1]", "127.0.0.2"):
+        protocol.check_url("dataset_url", f"http://{own}:1/x")
+    for other in ("127.0.0.1.example.com", "192.0.2.1", "[2001:db8::1]"):  # the addresses are for documentation only
+        with pytest.raises(TrainerError):
+            protocol.check_url("dataset_url", f"http://{other}/x")

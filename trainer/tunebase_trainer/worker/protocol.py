@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import socket
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -208,11 +210,27 @@ def parse_input(raw: Any) -> RunInput:
     return run
 
 
+def is_this_machine(host: str) -> bool:
+    """Whether `host` is localhost or an address of this machine, such as that of a container network's bridge."""
+    if host in ("localhost", "127.0.0.1", "::1"):
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    with socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6) as probe:
+        try:
+            probe.bind((host, 0))  # only its own addresses can be bound
+        except OSError:
+            return False
+    return True
+
+
 def check_url(name: str, url: str) -> None:
     """Raises TrainerError unless `url` is https; TUNEBASE_ALLOW_LOOPBACK=1 allows http to this machine."""
     parts = urlsplit(url)
-    loopback = parts.hostname in ("127.0.0.1", "localhost", "::1") and os.environ.get("TUNEBASE_ALLOW_LOOPBACK") == "1"
-    if not parts.hostname or not (parts.scheme == "https" or (parts.scheme == "http" and loopback)):
+    local = os.environ.get("TUNEBASE_ALLOW_LOOPBACK") == "1" and is_this_machine(parts.hostname or "")
+    if not parts.hostname or not (parts.scheme == "https" or (parts.scheme == "http" and local)):
         origin = f"{parts.scheme}://{parts.hostname or ''}"
         raise TrainerError("invalid_input", f"{name} = {origin}…: must be an https URL.", "Send an https URL.")
 

@@ -38,7 +38,7 @@ async function user(
   project: string | undefined,
 ): Promise<Caller> {
   const rules = {
-    issuer: `${settings.supabaseUrl}/auth/v1`,
+    issuer: settings.authIssuer,
     audience: "authenticated",
     requiredClaims: ["exp", "sub"],
   };
