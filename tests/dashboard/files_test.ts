@@ -73,5 +73,14 @@ Deno.test("a file's page: row lengths on two scales, what is truncated, and rows
   ).waitFor();
   await accessible(page, "a new fine-tune that trains on validation rows");
   await shoot(page, "new-overlap");
+
+  // A viewer cannot estimate, but sees the lengths and the overlap.
+  await tunebase.sql`update tunebase.project_members set role = 'viewer' where user_id = ${user.id}`;
+  await visitor.go(`files/${training_file}`);
+  await page.reload();
+  await lengths.getByText("Rows by length in tokens").waitFor();
+  await page.getByLabel("Compare with").selectOption(validation_file);
+  await page.getByText("3 of 41 distinct rows").waitFor();
+  assertEquals(await page.getByLabel("Max length").count(), 0);
   visitor.clean();
 });
