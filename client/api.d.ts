@@ -68,6 +68,26 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  "/files/{id}/overlap/{other_id}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /**
+     * Count the rows that two data files share
+     * @description Compares the files' rows byte for byte, after conversion. Exact up to 16,384 distinct rows per file, then estimated. Requires the scope `files:read`.
+     */
+    get: operations["getFileOverlap"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   "/files/{id}/content": {
     parameters: {
       query?: never;
@@ -575,7 +595,7 @@ export interface paths {
     put?: never;
     /**
      * Compare models over the rows of a file
-     * @description Asks each model the prompt of each chosen row, and compares its answer with the row's last assistant message. Exact match is always scored, and for JSON answers and tool calls, validity and correct fields. Runs in the background; requests are charged like chat completions. Requires the scope `inference`.
+     * @description Asks each model the prompt of each chosen row, and compares its answer with the row's last assistant message. Exact match is always scored, and for JSON answers and tool calls, validity and correct fields. Runs in the background; requests are billed as chat completions. Requires the scope `inference`.
      */
     post: operations["createEvaluation"];
     delete?: never;
@@ -1420,6 +1440,26 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  "/status": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /**
+     * Get the project's waiting work and problems, and whether the scheduler runs
+     * @description Requires the scope `project:read`.
+     */
+    get: operations["getStatus"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   "/metrics": {
     parameters: {
       query?: never;
@@ -1838,11 +1878,12 @@ export interface components {
               rows: number;
             }[];
           };
-          longest_row: {
+          /** @description The longest first */
+          longest_rows: {
             line: number;
             bytes: number;
             tokens: number;
-          } | null;
+          }[];
           problems: {
             [key: string]: number;
           };
@@ -1890,6 +1931,22 @@ export interface components {
           [key: string]: unknown;
         })
         | null;
+    };
+    FileOverlap: {
+      /** @constant */
+      object: "file.overlap";
+      /** @example file-0192f5c8a1b27c3d8e4f5a6b7c8d9e0f */
+      file: string;
+      /** @example file-0192f5c8a1b27c3d8e4f5a6b7c8d9e0f */
+      other_file: string;
+      /** @description Distinct rows that both files have */
+      rows: number;
+      /** @description false: the counts are estimated from a sample of both files' rows */
+      exact: boolean;
+      /** @description Distinct rows of `file` */
+      distinct_rows: number;
+      /** @description Distinct rows of `other_file` */
+      other_distinct_rows: number;
     };
     FineTunedModel: {
       /** @example ft:SmolLM2-135M-Instruct:acme:support:0f1e2d3c */
@@ -2347,6 +2404,55 @@ export interface components {
     ServerSentEvent: {
       /** @description A chunk of the answer as JSON, an object with `error`, or `[DONE]` */
       data: string;
+    };
+    Status: {
+      /** @constant */
+      object: "status";
+      /** @description Unix seconds */
+      checked_at: number;
+      scheduler: {
+        /**
+         * @description `late`: jobs do not start. `unknown`: it has not finished a tick since the database was restarted
+         * @enum {string}
+         */
+        status: "ok" | "late" | "unknown";
+        last_tick_at: number | null;
+      };
+      jobs: {
+        queued: number;
+        /** @description Including jobs that RunPod has not started yet */
+        running: number;
+        /** @description The project's limit */
+        max_running: number;
+        oldest_queued: {
+          /** @example ftjob-0192f5c8a1b27c3d8e4f5a6b7c8d9e0f */
+          id: string;
+          queued_at: number | null;
+          /** @description Why it waits */
+          reason: string | null;
+        } | null;
+      };
+      files_validating: number;
+      failing_receivers: {
+        id: string;
+        /** @enum {string} */
+        object: "webhook_endpoint" | "notification_channel";
+        name: string;
+        /** @description false: Tunebase disabled it, because its deliveries kept failing */
+        enabled: boolean;
+        reason: string | null;
+        since: number | null;
+      }[];
+      /** @description The operator's alerts about this project's jobs and files */
+      alerts: {
+        /** @enum {string} */
+        kind: "cancel_ignored_by_runpod" | "file_check";
+        job: string | null;
+        file: string | null;
+        occurrences: number;
+        /** @description Unix seconds */
+        last_at: number;
+      }[];
     };
     StoredCompletion: {
       /** @example chatcmpl-0192f5c8a1b27c3d8e4f5a6b7c8d9e0f */
@@ -2938,6 +3044,15 @@ export interface components {
     };
     /** @description Invalid request; Invalid time zone */
     "invalid_request.invalid_time_zone": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description Invalid request; Wrong file purpose */
+    "invalid_request.wrong_purpose": {
       headers: {
         [name: string]: unknown;
       };
@@ -3603,6 +3718,49 @@ export interface operations {
       403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.file_not_found"];
       409: components["responses"]["file_in_use"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
+      500: components["responses"]["internal"];
+      503: components["responses"]["unavailable.database_unavailable"];
+    };
+  };
+  getFileOverlap: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description For users: the project (`proj_…`), if it is not their first. */
+        "OpenAI-Project"?: components["parameters"]["Project"];
+        /** @description An ETag. If the resource has not changed, the response is 304. */
+        "If-None-Match"?: components["parameters"]["IfNoneMatch"];
+      };
+      path: {
+        id: string;
+        other_id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description OK */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["FileOverlap"];
+        };
+      };
+      /** @description Not modified */
+      304: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      400: components["responses"]["invalid_request.wrong_purpose"];
+      401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
+      404: components["responses"]["project_not_found.file_not_found"];
+      409: components["responses"]["file_not_ready"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable.database_unavailable"];
@@ -7855,6 +8013,45 @@ export interface operations {
           "application/json": components["schemas"]["Health"];
         };
       };
+    };
+  };
+  getStatus: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description For users: the project (`proj_…`), if it is not their first. */
+        "OpenAI-Project"?: components["parameters"]["Project"];
+        /** @description An ETag. If the resource has not changed, the response is 304. */
+        "If-None-Match"?: components["parameters"]["IfNoneMatch"];
+      };
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description OK */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Status"];
+        };
+      };
+      /** @description Not modified */
+      304: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      400: components["responses"]["invalid_request"];
+      401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
+      404: components["responses"]["project_not_found"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
+      500: components["responses"]["internal"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   getMetrics: {

@@ -2,6 +2,7 @@
 import {
   type DatasetReport,
   type Finding,
+  type LongRow,
   sentence,
 } from "../../supabase/functions/_shared/datasets/report.ts";
 import { nameCommands } from "../api/routes.ts";
@@ -20,6 +21,7 @@ const maxListedDuplicates = 3;
 
 export function printReport(name: string, report: Report): void {
   const errors = report.errors ?? [];
+  const [longest] = report.longest_rows;
   const isValid = errors.length === 0 && report.error_rows === 0;
   print(`${isValid ? stdoutColors.green("valid") : stdoutColors.red("invalid")}  ${name}`);
   printFields([
@@ -30,14 +32,7 @@ export function printReport(name: string, report: Report): void {
       "tokens",
       `about ${formatCount(report.tokens.total)}, ${formatCount(report.tokens.trainable)} of them trainable`,
     ],
-    [
-      "longest row",
-      report.longest_row === null
-        ? null
-        : `line ${report.longest_row.line}: ${formatBytes(report.longest_row.bytes)}, about ${
-          pluralize(report.longest_row.tokens, "token")
-        }`,
-    ],
+    ["longest row", longest === undefined ? null : describeLength(longest)],
   ]);
   printHistogram(report.tokens.histogram);
   for (const issue of errors) print(`${stdoutColors.red("error")}    ${describeIssue(issue)}`);
@@ -82,6 +77,9 @@ function describeRows({ rows, error_rows, rows_without_labels }: Report): string
     rows_without_labels > 0 ? `${formatCount(rows_without_labels)} without trainable tokens` : null,
   ].filter((part) => part !== null).join(", ");
 }
+
+const describeLength = ({ line, bytes, tokens }: LongRow): string =>
+  `line ${line}: ${formatBytes(bytes)}, about ${pluralize(tokens, "token")}`;
 
 function describeDuplicates({ duplicates }: Report): string | null {
   if (duplicates.rows === 0) return null;

@@ -4,7 +4,7 @@ import { App } from "./app/app.tsx";
 import { preloadPage } from "./app/pages.ts";
 import { loadConfig } from "./lib/config.ts";
 import { initServices } from "./lib/services.ts";
-import "./style.css";
+import "./style/index.css";
 
 const root = document.getElementById("app");
 if (root === null) throw new Error("index.html has no #app");

@@ -2769,6 +2769,34 @@ as $$
   select to_jsonb(tunebase_internal.require_file(tunebase_internal.authorize(p_caller, 'files:read'), p_id))
 $$;
 
+-- schemas/functions/files/get_file_overlap.sql
+-- How many distinct rows of a data file occur in another one too: {rows, exact, distinct_rows, other_distinct_rows}.
+-- Raises file_not_found, wrong_purpose, and file_not_ready for a file that is not valid, or not validated yet.
+create function tunebase_internal.get_file_overlap(p_caller jsonb, p_id uuid, p_other_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'files:read');
+  v_file tunebase.files;
+  v_id uuid;
+  v_distinct bigint[];
+begin
+  foreach v_id in array array[p_id, p_other_id] loop
+    v_file := tunebase_internal.require_file(v_project_id, v_id);
+    if v_file.purpose <> 'fine-tune' then
+      perform tunebase_internal.raise_api_error('wrong_purpose', jsonb_build_object('purpose', v_file.purpose));
+    elsif v_file.status <> 'processed' then
+      perform tunebase_internal.raise_api_error('file_not_ready', jsonb_build_object('status', v_file.status));
+    end if;
+    v_distinct := v_distinct || (
+      select round(cardinality(hashes) * 9007199254740992.0 / threshold)::bigint
+      from tunebase_internal.file_row_hashes where file_id = v_id
+    );
+  end loop;
+  return tunebase_internal.file_overlap(p_id, p_other_id)
+    || jsonb_build_object('distinct_rows', v_distinct[1], 'other_distinct_rows', v_distinct[2]);
+end $$;
+
 -- schemas/functions/files/get_result_content.sql
 -- The content of a result file.
 create function tunebase_internal.get_result_content(p_caller jsonb, p_file_id uuid) returns text
@@ -4622,6 +4650,61 @@ begin
     )
     select jsonb_object_agg(metric, samples)
     from (select metric, jsonb_agg(sample order by sample) as samples from lines group by metric) x
+  );
+end $$;
+
+-- schemas/functions/monitoring/get_status.sql
+-- What a member may know of the service, and of the project's waiting work and problems. Nothing of other projects, and no
+-- text that RunPod or Storage wrote for the operator.
+create function tunebase_internal.get_status(p_caller jsonb) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id constant uuid := tunebase_internal.authorize(p_caller, 'project:read');
+  -- Older failures have had no try since; record_deliveries starts a new series with the next one.
+  v_recent constant timestamptz := now() - interval '2 days';
+  v_oldest tunebase.jobs;
+begin
+  select * into v_oldest from tunebase.jobs
+  where project_id = v_project_id and status = 'queued'
+  order by queued_at limit 1;
+  return (
+    with receivers (kind, id, name, enabled, reason, since) as (
+      select 'webhook_endpoint', e.id, e.name, e.enabled, e.disabled_reason, coalesce(e.disabled_at, f.failing_since)
+      from tunebase.webhook_endpoints e left join tunebase_internal.failing_subscribers f on f.target_id = e.id and f.last_failed_at > v_recent
+      where e.project_id = v_project_id and (f.target_id is not null or e.disabled_reason is not null)
+      union all
+      select 'notification_channel', c.id, format('%s: %s', c.kind, c.target), c.enabled, c.disabled_reason,
+        coalesce(c.disabled_at, f.failing_since)
+      from tunebase.notification_channels c left join tunebase_internal.failing_subscribers f on f.target_id = c.id and f.last_failed_at > v_recent
+      where c.project_id = v_project_id and (f.target_id is not null or c.disabled_reason is not null)
+    ), problems (kind, job_id, file_id, occurrences, last_at) as (
+      select a.kind, t.job_id, null::uuid, a.occurrences, a.last_at
+      from tunebase_internal.alerts a
+      join tunebase.attempts t on t.id = case when a.kind = 'cancel_ignored_by_runpod' then a.subject::uuid end
+      where t.project_id = v_project_id
+      union all
+      select a.kind, null, f.id, a.occurrences, a.last_at
+      from tunebase_internal.alerts a
+      join tunebase.files f on f.id = case when a.kind = 'file_check' then a.subject::uuid end
+      where f.project_id = v_project_id and f.deleted_at is null
+    )
+    select jsonb_build_object(
+      'last_tick_at', (select last_tick_at from tunebase_internal.scheduler_ticks),
+      'queued', (select count(*) from tunebase.jobs where project_id = v_project_id and status = 'queued'),
+      'running', (select count(*) from tunebase.attempts where project_id = v_project_id and state <> 'ended'),
+      'max_running', p.max_running,
+      'oldest_job_id', v_oldest.id,
+      'oldest_queued_at', v_oldest.queued_at,
+      'oldest_reason', case when v_oldest.id is not null then tunebase_internal.wait_reason(v_oldest) end,
+      'files_validating', (
+        select count(*) from tunebase_internal.file_validations v join tunebase.files f on f.id = v.file_id
+        where f.project_id = v_project_id
+      ),
+      'receivers', (select coalesce(jsonb_agg(to_jsonb(r) order by r.since), '[]') from receivers r),
+      'problems', (select coalesce(jsonb_agg(to_jsonb(x) order by x.last_at desc), '[]') from problems x)
+    )
+    from tunebase.projects p where p.id = v_project_id
   );
 end $$;
 
@@ -7936,12 +8019,14 @@ grant execute on function
   tunebase_internal.get_evaluation,
   tunebase_internal.get_evaluation_file,
   tunebase_internal.get_file,
+  tunebase_internal.get_file_overlap,
   tunebase_internal.get_inference_usage,
   tunebase_internal.get_installation_metrics,
   tunebase_internal.get_job,
   tunebase_internal.get_job_metrics,
   tunebase_internal.get_project,
   tunebase_internal.get_result_content,
+  tunebase_internal.get_status,
   tunebase_internal.get_usage_by_day,
   tunebase_internal.get_webhook_delivery,
   tunebase_internal.get_webhook_endpoint,

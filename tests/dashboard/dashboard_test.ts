@@ -387,6 +387,7 @@ const pages = [
   "keys",
   "webhooks",
   "project",
+  "status",
   "notifications",
   "nowhere",
 ];

@@ -1,11 +1,8 @@
 /** The dashboard's playground in a real Chromium, over the real API, with a fake engine. */
 import { assert, assertEquals, assertStringIncludes } from "#assert";
 import type { Page } from "playwright-core";
-import { buildDashboard } from "../../local/commands/dashboard.ts";
 import { root } from "../../local/state_dir.ts";
 import { join } from "../../local/paths.ts";
-import { startChromium } from "../support/chromium.ts";
-import { openDashboard } from "../support/browser_session.ts";
 import {
   type Answer,
   complete,
@@ -14,19 +11,9 @@ import {
   vllmError,
 } from "../support/fake_inference.ts";
 import { trainedJob } from "../support/fake_worker.ts";
-import { startTunebase, type TestUser } from "../support/test_server.ts";
+import type { TestUser } from "../support/test_server.ts";
 import { accessible } from "./axe.ts";
-
-await buildDashboard((line) => console.log(line));
-const tunebase = await startTunebase();
-const browser = await startChromium();
-Deno.test.afterAll(async () => {
-  await browser.close();
-  await tunebase.close();
-});
-const visit = (options: Parameters<typeof openDashboard>[2] = {}) =>
-  openDashboard(browser, tunebase, options);
-const base = "SmolLM2-135M-Instruct";
+import { base, tunebase, visit } from "./shared.ts";
 
 /** Lets the fine-tuned model and its base answer differently. */
 function answerWith(tuned: Answer, other: Answer = tuned): void {
@@ -182,7 +169,7 @@ Deno.test("a picked row's expected answer is next to those of the models", async
   assertEquals(await page.evaluate("document.activeElement.id"), "message");
   await page.keyboard.press("Enter");
   await page.getByText("Row 1 of held.csv").waitFor();
-  await column(page, "Fine-tuned model").getByText("Equals the expected answer").waitFor();
+  await column(page, "Fine-tuned model").getByText("Matches the expected answer").waitFor();
   await column(page, "Base model").getByText("Differs from the expected answer").waitFor();
   await column(page, "Expected answer").getByText('{"category":"billing"}').waitFor();
   await accessible(page, "playground, a row");

@@ -146,6 +146,7 @@ try {
               "keys",
               "webhooks",
               "project",
+              "status",
               "notifications",
             ],
           )

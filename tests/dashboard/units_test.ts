@@ -1,7 +1,9 @@
 /** The dashboard's functions that need no browser. */
 import { assert, assertEquals } from "#assert";
 import { overlay } from "../../dashboard/src/features/compare/overlay.ts";
+import { evaluatedFiles, scoreRows } from "../../dashboard/src/features/compare/run_scores.ts";
 import { findDifferences } from "../../dashboard/src/features/evaluations/differences.ts";
+import { barHeight, fillBuckets, formatBound } from "../../dashboard/src/features/files/token_buckets.ts";
 import { tarBlockBytes, tarHeader } from "../../dashboard/src/features/jobs/tar.ts";
 import {
   allSettings,
@@ -35,6 +37,63 @@ Deno.test("curves share their x values, and have gaps where they have none", () 
     x: [1, 2, 3],
     columns: [[5, null, 4], [null, 9, null], [null, null, null]],
   });
+});
+
+Deno.test("runs are compared by their newest evaluation with one file: that of the most runs", () => {
+  const rest = {
+    answered: 3,
+    failed: 0,
+    prompt_tokens: 9,
+    completion_tokens: 9,
+    seconds: 1,
+    cost_usd: 0,
+    valid_json: null,
+    field_accuracy: null,
+  };
+  const evaluation = (file: string, created_at: number, exact_match: number, contains: number | null) => ({
+    file,
+    created_at,
+    graders: contains === null ? [] : [{ type: "contains" as const, value: "x", ignore_case: false }],
+    totals: [
+      { ...rest, model: "ft", exact_match, graders: [contains] },
+      { ...rest, model: "base", exact_match: 0.1, graders: [] },
+    ],
+  });
+  const run = (...evaluations: ReturnType<typeof evaluation>[]) => ({
+    job: { fine_tuned_model: "ft", base_model: "base" },
+    evaluations,
+  });
+  const runs = [
+    run(evaluation("a", 3, 0.5, null), evaluation("a", 2, 0.4, null), evaluation("b", 1, 0.9, null)),
+    run(evaluation("a", 1, 0.6, 0.7)),
+    run(),
+  ];
+  assertEquals(evaluatedFiles(runs), [{ file: "a", runs: 2 }, { file: "b", runs: 1 }]);
+  const none = { tuned: null, base: null };
+  assertEquals(scoreRows(runs, "a"), [
+    { label: "Exact match", values: [{ tuned: 0.5, base: 0.1 }, { tuned: 0.6, base: 0.1 }, none] },
+    { label: 'contains "x"', values: [none, { tuned: 0.7, base: null }, none] },
+  ]);
+  assertEquals(scoreRows(runs, "b").map(({ values }) => values.map(({ tuned }) => tuned)), [[
+    0.9,
+    null,
+    null,
+  ]]);
+});
+
+Deno.test("a histogram has the empty buckets between others, and shows a single row on the logarithmic scale", () => {
+  const buckets = fillBuckets([{ up_to: 64, rows: 900 }, { up_to: 192, rows: 5 }, { up_to: null, rows: 1 }]);
+  assertEquals(buckets.slice(0, 4).map(({ from, upTo, rows }) => [from, upTo, rows]), [
+    [1, 64, 900],
+    [65, 96, 0],
+    [97, 128, 0],
+    [129, 192, 5],
+  ]);
+  assertEquals(buckets.at(-1), { from: 131_073, upTo: null, rows: 1 });
+  assertEquals(fillBuckets([]), []);
+  assertEquals([barHeight(450, 900, "linear"), barHeight(0, 900, "logarithmic")], [0.5, 0]);
+  assert(barHeight(1, 900, "logarithmic") > 0.1);
+  assertEquals([64, 768, 1024, 1536, 131_072].map(formatBound), ["64", "768", "1k", "1.5k", "128k"]);
 });
 
 Deno.test("an archive is readable by tar, with long paths too", async () => {

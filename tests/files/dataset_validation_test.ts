@@ -468,7 +468,7 @@ Deno.test("preference rows count both answers, and max_length applies to the lon
   ]);
   assertEquals([report.assistant_messages, report.duplicates.rows], [6, 1]);
   assertEquals(report.problems, { same_answers: 1 });
-  assertEquals(report.longest_row?.tokens, 110, "a question of 40 and an answer of 400 characters");
+  assertEquals(report.longest_rows[0]?.tokens, 110, "a question of 40 and an answer of 400 characters");
   // The prompt precedes both answers: 2 × 40 + 440, and in the third 2 × (1 + 4).
   assertEquals([report.tokens.total, report.tokens.trainable], [130 + 130 + 3, 110 + 110]);
 });
@@ -566,7 +566,7 @@ for (const [what, text, code] of brokenDocuments) {
   });
 }
 
-Deno.test("a report counts rows, messages, tokens and the longest row", () => {
+Deno.test("a report counts rows, messages, tokens and the longest rows", () => {
   const long = chat({ role: "user", content: "u".repeat(400) }, {
     ...answer,
     content: "a".repeat(400),
@@ -580,7 +580,10 @@ Deno.test("a report counts rows, messages, tokens and the longest row", () => {
   // (2 + 2) / 4, 802 / 4 and (2 + 2) / 4; 2, 2 and 0 trainable characters.
   assertEquals([report.tokens.total, report.tokens.trainable], [203, 2]);
   assertEquals(report.tokens.histogram, [{ up_to: 64, rows: 2 }, { up_to: 256, rows: 1 }]);
-  assertEquals(report.longest_row, { line: 2, bytes: bytes(long).length, tokens: 201 });
+  assertEquals(report.longest_rows.map(({ line, tokens }) => [line, tokens]), [[2, 201], [1, 1], [3, 1]]);
+  assertEquals(report.longest_rows[0]?.bytes, bytes(long).length);
+  const tied = check([...Array(9)].map((_, n) => row(n === 7 ? "u".repeat(400) : "q")).join("\n"));
+  assertEquals(tied.longest_rows.map(({ line }) => line), [8, 1, 2, 3, 4]);
   assertEquals(report.problems, { no_labels: 1, consecutive_roles: 1 });
 });
 

@@ -546,6 +546,19 @@ Deno.test("rows present in both files of a job are reported in its events", asyn
     (await events(job.id))[0] ?? "",
     "2 rows of the validation file are in the training file too",
   );
+  const overlap = async (other: string) =>
+    await (await user.fetch(`/files/${validation_file}/overlap/${other}`)).json();
+  assertEquals(await overlap(training_file), {
+    object: "file.overlap",
+    file: validation_file,
+    other_file: training_file,
+    rows: 2,
+    exact: true,
+    distinct_rows: 3,
+    other_distinct_rows: 3,
+  });
+  const pending = await waiting(rows(1));
+  assertEquals((await overlap(pending)).error.code, "file_not_ready");
   const apart = await upload("w", "d", "e");
   const other = await user.openai.fineTuning.jobs.create({ model, training_file, validation_file: apart });
   assertEquals((await events(other.id))[0], "Files are valid; the job is queued for a GPU.");

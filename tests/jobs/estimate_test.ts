@@ -83,7 +83,7 @@ Deno.test("with the model's tokenizer, an estimate matches the trainer's counts,
     assert(short.truncated > 0 && short.truncated < 252);
     assertEquals(cut.rows.truncated.expected, short.truncated);
     assertEquals(cut.tokens.per_epoch.expected, short.tokens);
-    assertStringIncludes(cut.warnings.join(), `${short.truncated} rows exceed max_length (95 tokens)`);
+    assertStringIncludes(cut.warnings.join(), `${short.truncated} rows longer than max_length (95 tokens)`);
   });
 });
 

@@ -75,6 +75,7 @@ export async function createOneOfEverything(
     api_keys: key.id,
     uploads: upload.id,
     direct: direct.id,
+    overlap: done.training_file,
     checkpoints: publicId(prefixes.checkpoint, checkpoint?.id),
     evaluations: evaluation.id,
     webhook_endpoints: endpoint.id,

@@ -14,6 +14,7 @@ const { sql } = tunebase;
 
 const nobodys: Record<string, string> = {
   files: prefixes.file,
+  overlap: prefixes.file,
   jobs: prefixes.job,
   models: "no-such-model-",
   completions: prefixes.completion,

@@ -72,6 +72,10 @@ export const pages: Record<string, PageEntry> = {
     label: "Project",
     load: async () => (await import("../features/project/project_page.tsx")).ProjectPage,
   },
+  status: {
+    label: "Status",
+    load: async () => (await import("../features/status/status_page.tsx")).StatusPage,
+  },
   notifications: {
     load: async () =>
       (await import("../features/notifications/notifications_page.tsx"))

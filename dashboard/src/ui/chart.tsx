@@ -29,7 +29,7 @@ interface Props {
   onRange?: (from: number, to: number) => void;
 }
 
-/** Of the series, in their order; `.color-n` in style.css are the same. */
+/** Of the series, in their order; `.color-n` in style/data.css are the same. */
 const seriesColors = ["--accent", "--second", "--third", "--fourth", "--fifth", "--sixth"];
 const cssColor = (name: string) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 

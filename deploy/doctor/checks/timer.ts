@@ -1,11 +1,10 @@
 /** The timer: pg_cron calls the scheduler through pg_net, with an address and a secret from Vault. */
 import * as z from "zod";
+import { limits } from "../../../supabase/functions/_shared/contracts/limits.ts";
 import { hasRelation } from "../../database.ts";
 import { cronJobs, vaultSecrets } from "../../steps/supabase_timer.ts";
 import { type Check, type CheckGroup, deployCommand, duration, failed, ok } from "../check.ts";
 import type { Installation, SupabaseReader } from "../installation.ts";
-
-const maxTickAgeSeconds = 60;
 
 export const timerChecks: CheckGroup = {
   id: "timer",
@@ -53,11 +52,11 @@ async function checkVault(installation: Installation): Promise<Check> {
 async function checkTicks({ supabase, tickWaitMs = 25_000 }: Installation): Promise<Check> {
   const deadline = Date.now() + tickWaitMs;
   let age = await tickAge(supabase);
-  while ((age === null || age > maxTickAgeSeconds) && Date.now() < deadline) {
+  while ((age === null || age > limits.maxTickAgeSeconds) && Date.now() < deadline) {
     await new Promise((resolve) => setTimeout(resolve, 2000));
     age = await tickAge(supabase);
   }
-  if (age !== null && age <= maxTickAgeSeconds) {
+  if (age !== null && age <= limits.maxTickAgeSeconds) {
     return ok("ticks", `the last one finished ${duration(age)} ago`);
   }
   const cause = await lastResponse(supabase);

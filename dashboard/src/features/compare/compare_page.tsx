@@ -10,7 +10,8 @@ import type { Job } from "../../lib/types.ts";
 import { EmptyState, ErrorMessage, Loading } from "../../ui/feedback.tsx";
 import { Page } from "../../ui/page.tsx";
 import { fetchJob, isFinal, jobKey } from "../jobs/job_queries.ts";
-import { FactsTable } from "./facts_table.tsx";
+import { EvaluationsTable } from "./evaluations_table.tsx";
+import { ResultsTable, SettingsTable } from "./facts_table.tsx";
 import { LossCharts } from "./loss_charts.tsx";
 import { maxRuns } from "./max_runs.ts";
 
@@ -49,7 +50,9 @@ export function ComparePage({ route }: PageProps) {
         ? error === null && <Loading what="runs" />
         : (
           <>
-            <FactsTable jobs={jobs} onRemove={(id) => show(ids.filter((other) => other !== id))} />
+            <ResultsTable jobs={jobs} onRemove={(id) => show(ids.filter((other) => other !== id))} />
+            <EvaluationsTable jobs={jobs} />
+            <SettingsTable jobs={jobs} />
             <LossCharts jobs={jobs} />
           </>
         )}
@@ -66,7 +69,7 @@ function AddRun({ ids }: { ids: string[] }) {
   );
   const others = jobs.data?.filter(({ id }) => !ids.includes(id)) ?? [];
   if (ids.length >= maxRuns) {
-    return <p class="quiet">{maxRuns} runs are the most that fit. Remove one to add another.</p>;
+    return <p class="quiet">You can compare up to {maxRuns} runs. Remove one to add another.</p>;
   }
   return (
     <form class="filters" onSubmit={(event) => event.preventDefault()}>

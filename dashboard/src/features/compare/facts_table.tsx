@@ -79,7 +79,32 @@ function settingsOf(jobs: Job[]): Fact[] {
 
 const differs = ([, values]: Fact) => new Set(values).size > 1;
 
-export function FactsTable({ jobs, onRemove }: { jobs: Job[]; onRemove: (id: string) => void }) {
+export function ResultsTable({ jobs, onRemove }: { jobs: Job[]; onRemove: (id: string) => void }) {
+  const names = runNames(jobs);
+  return (
+    <Table label="Results" columns={["Result", ...names]}>
+      <tr>
+        <th scope="row">Status</th>
+        {jobs.map((job, n) => (
+          <td key={job.id}>
+            <Status value={job.status} />
+            <div class="actions small">
+              <a href={href(["jobs", job.id])}>
+                Open <span class="unseen">{names[n]}</span>
+              </a>
+              <button type="button" class="small" onClick={() => onRemove(job.id)}>
+                Remove <span class="unseen">{names[n]}</span>
+              </button>
+            </div>
+          </td>
+        ))}
+      </tr>
+      {resultsOf(jobs).map((fact) => <FactRow key={fact[0]} fact={fact} />)}
+    </Table>
+  );
+}
+
+export function SettingsTable({ jobs }: { jobs: Job[] }) {
   const [isShort, setIsShort] = useState(true);
   const settings = settingsOf(jobs);
   const different = settings.filter(differs);
@@ -88,25 +113,6 @@ export function FactsTable({ jobs, onRemove }: { jobs: Job[]; onRemove: (id: str
   const isMarked = !isShort && jobs.length > 1;
   return (
     <>
-      <Table label="Results" columns={["Result", ...names]}>
-        <tr>
-          <th scope="row">Status</th>
-          {jobs.map((job, n) => (
-            <td key={job.id}>
-              <Status value={job.status} />
-              <div class="actions small">
-                <a href={href(["jobs", job.id])}>
-                  Open <span class="unseen">{names[n]}</span>
-                </a>
-                <button type="button" class="small" onClick={() => onRemove(job.id)}>
-                  Remove <span class="unseen">{names[n]}</span>
-                </button>
-              </div>
-            </td>
-          ))}
-        </tr>
-        {resultsOf(jobs).map((fact) => <FactRow key={fact[0]} fact={fact} />)}
-      </Table>
       <div class="page-head">
         <h2>Settings</h2>
         {jobs.length > 1 && (

@@ -43,7 +43,7 @@ export function CompletionView(
             label="Delete"
             danger
             confirmation={{
-              text: "The question and the answer are deleted. This cannot be undone.",
+              text: "This permanently deletes the question and the answer.",
               confirm: "Delete completion",
             }}
           />
@@ -54,7 +54,7 @@ export function CompletionView(
         <p>
           <Status
             value="warn"
-            label="Cut off at the maximum number of tokens; not used in dataset files"
+            label="Truncated at the maximum number of tokens; not used in dataset files"
           />
         </p>
       )}
@@ -65,7 +65,7 @@ export function CompletionView(
       )}
       {(prompt.length > 1 || tools !== null) && (
         <details>
-          <summary class="small">The whole prompt</summary>
+          <summary class="small">Full prompt</summary>
           <MessageList messages={prompt} />
           {tools !== null && <pre class="wrap">{JSON.stringify(tools, null, 2)}</pre>}
         </details>

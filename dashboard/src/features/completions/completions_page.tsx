@@ -25,8 +25,8 @@ export function CompletionsPage({ route }: PageProps) {
   return (
     <Page title="Stored completions">
       <p class="quiet">
-        Real questions and answers are the best data for the next fine-tune. A request with{" "}
-        <code>store: true</code> is kept here with its answer.
+        Real questions and answers make the best data for your next fine-tune. A request with{" "}
+        <code>store: true</code> is stored here with its answer.
       </p>
       {me?.project && <StorageSettings key={me.project.id} project={me.project} />}
       <Filters key={route.query.toString()} filter={filter} />

@@ -50,8 +50,7 @@ export function DatasetForm({ filter }: { filter: CompletionFilter }) {
       <Form mutation={create} submit="Create dataset file" primary>
         <p class="quiet">
           {isFiltered ? "The completions that match the filters above" : "All completions"}{" "}
-          become rows of a training file, up to 10,000 and 16 MiB, the newest first. Answers that were cut off
-          are left out.
+          become rows of a training file: the newest 10,000, up to 16 MiB. Truncated answers are left out.
         </p>
         <div class="fields">
           <Field label="File name">

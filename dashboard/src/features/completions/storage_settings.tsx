@@ -58,7 +58,7 @@ export function StorageSettings({ project }: { project: Schemas["Project"] }) {
             <div class="fields">
               <Field
                 label="Keep for (days)"
-                hint="Applies to completions from now on."
+                hint="Applies to new completions."
               >
                 {(control) => (
                   <input

@@ -148,7 +148,7 @@ function EvaluationActions({ evaluation }: { evaluation: Evaluation }) {
             label="Cancel evaluation"
             danger
             confirmation={{
-              text: "The answers so far are kept and have been paid for. The missing ones are not asked for.",
+              text: "Answers so far are kept and billed. No further requests are made.",
               confirm: "Cancel evaluation",
               dismiss: "Keep running",
             }}
@@ -160,7 +160,7 @@ function EvaluationActions({ evaluation }: { evaluation: Evaluation }) {
             label="Delete"
             danger
             confirmation={{
-              text: `${name} is deleted with its rows and answers. This cannot be undone.`,
+              text: `This permanently deletes ${name}, its rows and its answers.`,
               confirm: "Delete evaluation",
             }}
           />

@@ -14,6 +14,7 @@ import { DataField } from "../new_job/data_field.tsx";
 import { ModelSelect } from "../playground/model_select.tsx";
 import { defaultModel, findModel, type ModelList } from "../playground/models.ts";
 import { type GraderDraft, GradersField, toGrader } from "./graders_field.tsx";
+import { TrainedRows } from "./trained_rows.tsx";
 
 const maxModels = 4;
 const defaults = { rows: "200", maxTokens: "512", temperature: "0" };
@@ -23,8 +24,8 @@ export function NewEvaluationPage({ route }: PageProps) {
   return (
     <Page title="New evaluation">
       <p class="quiet">
-        Each model answers the questions of a file. Its answers are compared with the file's, and with each
-        other.
+        Each model answers the questions in a file. Compare its answers with the expected ones and with the
+        other models'.
       </p>
       <QueryBoundary query={models} what="models">
         {(list) => (
@@ -68,6 +69,7 @@ function EvaluationForm(
     const why = findModel(models, id)?.unavailable ?? null;
     return why === null ? [] : [{ id, why }];
   });
+  const trainedBy = ids.map((id) => findModel(models, id)?.jobId ?? null).find((id) => id !== null) ?? null;
   const create = useApiMutation(async () => {
     if (file === null) throw new Error("Choose a file first.");
     const body = {
@@ -138,19 +140,14 @@ function EvaluationForm(
           value={file}
           onChange={setFile}
         />
-        {query.has("trained") && file === query.get("file") && (
-          <p class="notice">
-            These are the rows that the model was trained on, because its job had no validation file. They
-            show how well it learned them, not how well it answers new questions.
-          </p>
-        )}
+        <TrainedRows jobId={trainedBy} file={data?.status === "processed" ? file : null} />
       </section>
       <section aria-labelledby="settings">
         <h2 id="settings">3. Settings</h2>
         <div class="fields">
           <NumberInput
             label="Rows"
-            hint="At most this many, evenly spread over the file."
+            hint="The maximum, spread evenly over the file."
             value={rows}
             min={1}
             max={1000}
@@ -158,7 +155,7 @@ function EvaluationForm(
           />
           <NumberInput
             label="Max tokens per answer"
-            hint="Longer answers are cut off."
+            hint="Longer answers are truncated."
             value={maxTokens}
             min={1}
             max={8192}
@@ -173,7 +170,7 @@ function EvaluationForm(
             step="any"
             onChange={setTemperature}
           />
-          <Field label="Name" hint="To recognize the evaluation.">
+          <Field label="Name" hint="Shown in the list of evaluations.">
             {(control) => (
               <input
                 {...control}
@@ -229,7 +226,7 @@ const NumberInput = ({ label, hint, value, min, max, step = 1, onChange }: {
   </Field>
 );
 
-/** How many requests, and what they are charged like. */
+/** How many requests, and how they are billed. */
 function describeCost(
   models: ModelList,
   ids: string[],
@@ -237,7 +234,7 @@ function describeCost(
   fileRows: number | null,
 ): string {
   if (fileRows === null || ids.length === 0) {
-    return "Answers are charged like chat completions.";
+    return "Answers are billed as chat completions.";
   }
   const requests = Math.min(maxRows, fileRows) * ids.length;
   const prices = ids.map((id) => priceOf(models, id));
@@ -247,7 +244,7 @@ function describeCost(
     price.usd_per_hour === 0
   );
   return `${pluralize(requests, "request")}, ${
-    isFree ? "free of charge" : "charged like chat completions and limited by the project's spend cap"
+    isFree ? "free of charge" : "billed as chat completions, within the project's spend cap"
   }.`;
 }
 

@@ -52,7 +52,7 @@ export function Rows({ evaluation }: { evaluation: Evaluation }) {
                   ? `${formatCount(loaded.length)} of ${pluralize(evaluation.rows, "row")}.`
                   : isComplete
                   ? `${formatCount(shown.length)} of ${pluralize(loaded.length, "row")}.`
-                  : "Searching all rows …"} Marked words are not in the expected answer.
+                  : "Searching all rows …"} Highlighted words are not in the expected answer.
               </p>
               <ol class="plain evaluated" aria-label="Rows">
                 {shown.map((row) => <Row key={row.id} row={row} evaluation={evaluation} />)}
@@ -77,7 +77,7 @@ function Row(
       {question !== undefined && <MessageList messages={[question]} />}
       {(messages.length > 1 || row.tools !== null) && (
         <details>
-          <summary class="small">The whole prompt</summary>
+          <summary class="small">Full prompt</summary>
           <MessageList messages={messages} />
           {row.tools !== null && <pre class="wrap">{JSON.stringify(row.tools, null, 2)}</pre>}
         </details>

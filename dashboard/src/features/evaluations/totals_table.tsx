@@ -1,39 +1,15 @@
 /** The scores of an evaluation's models, side by side. */
-import { evaluationScores, graderName } from "../../../../supabase/functions/_shared/contracts/evaluation.ts";
 import { formatCompact, formatCount, formatDuration, formatShare, formatUsd } from "../../lib/format.ts";
 import type { Evaluation } from "../../lib/types.ts";
 import { Table } from "../../ui/table.tsx";
-
-type Totals = Evaluation["totals"][number];
-
-interface Score {
-  label: string;
-  valueOf: (totals: Totals) => number | null;
-}
-
-const scoresOf = ({ graders }: Evaluation): Score[] => [
-  {
-    label: evaluationScores.exact_match.label,
-    valueOf: ({ exact_match }) => exact_match,
-  },
-  {
-    label: evaluationScores.valid_json.label,
-    valueOf: ({ valid_json }) => valid_json,
-  },
-  {
-    label: evaluationScores.field_accuracy.label,
-    valueOf: ({ field_accuracy }) => field_accuracy,
-  },
-  ...graders.map((grader, n): Score => ({
-    label: graderName(grader),
-    valueOf: ({ graders }) => graders[n] ?? null,
-  })),
-];
+import { scoresOf } from "./scores.ts";
 
 /** Scores that no model has are left out, for example those of JSON when no expected answer is JSON. */
 export function TotalsTable({ evaluation }: { evaluation: Evaluation }) {
   const { totals } = evaluation;
-  const scores = scoresOf(evaluation).filter(({ valueOf }) => totals.some((each) => valueOf(each) !== null));
+  const scores = scoresOf(evaluation.graders).filter(({ valueOf }) =>
+    totals.some((each) => valueOf(each) !== null)
+  );
   return (
     <Table
       label="Scores"
@@ -57,13 +33,13 @@ export function TotalsTable({ evaluation }: { evaluation: Evaluation }) {
         />
       )}
       <Row
-        label="Tokens in and out"
+        label="Input and output tokens"
         cells={totals.map(({ prompt_tokens, completion_tokens }) =>
           `${formatCompact(prompt_tokens)}, ${formatCompact(completion_tokens)}`
         )}
       />
       <Row
-        label="Time answering"
+        label="Inference time"
         cells={totals.map(({ seconds }) => formatDuration(seconds))}
       />
       <Row

@@ -14,7 +14,9 @@ import { Page } from "../../ui/page.tsx";
 import { Conversion } from "./conversion.tsx";
 import { fileKey, useFile } from "./file_queries.ts";
 import { FirstRows } from "./first_rows.tsx";
+import { CompareFiles } from "./overlap.tsx";
 import { ReportView } from "./report_view.tsx";
+import { RowLengths } from "./row_lengths.tsx";
 
 const revokeUrlMs = 10_000;
 
@@ -57,14 +59,18 @@ export function FilePage({ id }: { id: string }) {
             </section>
             <Conversion file={file} />
             {file.report && <ReportView report={file.report} />}
-            {file.status === "processed" && file.purpose === "fine-tune" &&
-              !file.source_format?.endsWith("_parquet") && <FirstRows file={file} />}
+            {file.report && <RowLengths file={file} report={file.report} />}
+            {isData(file) && <CompareFiles file={file} />}
+            {isData(file) && !file.source_format?.endsWith("_parquet") && <FirstRows file={file} />}
           </>
         )}
       </QueryBoundary>
     </Page>
   );
 }
+
+/** Whether fine-tunes can use the file. */
+const isData = ({ status, purpose }: ApiFile) => status === "processed" && purpose === "fine-tune";
 
 export const FileStatus = ({ status }: { status: ApiFile["status"] }) =>
   status === "error" ? <Status value={status} label="invalid" /> : <Status value={status} />;
@@ -99,7 +105,7 @@ function FileActions({ file }: { file: ApiFile }) {
   });
   return (
     <>
-      {file.status === "processed" && file.purpose === "fine-tune" && (
+      {isData(file) && (
         <a
           class="button primary"
           href={href(["new"], { training_file: file.id })}
@@ -114,7 +120,7 @@ function FileActions({ file }: { file: ApiFile }) {
           label="Delete"
           danger
           confirmation={{
-            text: `${file.filename} is deleted. This cannot be undone.`,
+            text: `This permanently deletes ${file.filename}.`,
             confirm: "Delete file",
           }}
         />

@@ -25,7 +25,7 @@ export function FirstRows({ file }: { file: ApiFile }) {
                 <MessageList messages={messages} />
                 {expected !== null && (
                   <div class="answer expected">
-                    <h3>Answer to learn</h3>
+                    <h3>Expected answer</h3>
                     <p class="said">{expected}</p>
                   </div>
                 )}

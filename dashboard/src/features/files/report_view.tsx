@@ -1,5 +1,5 @@
 /** A file's validation report: statistics, errors and warnings. */
-import { formatCount, humanize, pluralize } from "../../lib/format.ts";
+import { formatCount, humanize } from "../../lib/format.ts";
 import type { DatasetReport } from "../../lib/types.ts";
 import { FieldList } from "../../ui/display.tsx";
 import { IssueTable } from "../../ui/issue_table.tsx";
@@ -11,7 +11,6 @@ export function ReportView({ report }: { report: DatasetReport }) {
     assistant_messages,
     duplicates,
     tokens,
-    longest_row,
     errors = [],
     warnings,
   } = report;
@@ -28,16 +27,10 @@ export function ReportView({ report }: { report: DatasetReport }) {
             ["Rows", formatCount(rows)],
             ["Trainable rows", formatCount(trainable_rows)],
             ["Assistant messages", formatCount(assistant_messages)],
-            ["Tokens", `${formatCount(tokens.total)} (${tokens.method})`],
+            ["Tokens", `about ${formatCount(tokens.total)}`],
             [
               "Duplicate rows",
               `${duplicates.exact ? "" : "about "}${formatCount(duplicates.rows)}`,
-            ],
-            [
-              "Longest row",
-              longest_row === null
-                ? "–"
-                : `${pluralize(longest_row.tokens, "token")}, line ${longest_row.line}`,
             ],
           ]}
         />
@@ -50,7 +43,6 @@ export function ReportView({ report }: { report: DatasetReport }) {
             {duplicates.rows > duplicates.examples.length ? ", …" : "."}
           </p>
         )}
-        {tokens.histogram.length > 0 && <TokenHistogram histogram={tokens.histogram} />}
       </section>
       {errors.length > 0 && (
         <section aria-labelledby="errors">
@@ -64,36 +56,6 @@ export function ReportView({ report }: { report: DatasetReport }) {
           <IssueTable label="Warnings" issues={warnings} />
         </section>
       )}
-    </>
-  );
-}
-
-function TokenHistogram(
-  { histogram }: { histogram: DatasetReport["tokens"]["histogram"] },
-) {
-  const max = Math.max(1, ...histogram.map(({ rows }) => rows));
-  return (
-    <>
-      <h3>Rows by length</h3>
-      <dl class="bars">
-        {histogram.map(({ up_to, rows }) => {
-          const label = up_to === null ? "longer" : `up to ${pluralize(up_to, "token")}`;
-          return (
-            <div key={up_to}>
-              <dt>{label}</dt>
-              <dd style={{ margin: 0 }}>
-                <meter
-                  min={0}
-                  max={max}
-                  value={rows}
-                  aria-label={`rows, ${label}`}
-                />
-              </dd>
-              <dd class="number" style={{ margin: 0 }}>{formatCount(rows)}</dd>
-            </div>
-          );
-        })}
-      </dl>
     </>
   );
 }

@@ -60,7 +60,7 @@ export function Failure({ job, events }: { job: Job; events: JobEvent[] }) {
     <section aria-labelledby="why">
       <h2 id="why">Why it failed</h2>
       <p class="problem">
-        {job.error?.message ?? "No reason was given."}
+        {job.error?.message ?? "The job failed without an error message."}
         {job.error?.hint && (
           <>
             <br />

@@ -44,14 +44,14 @@ export function GettingStarted() {
         <Step isDone={hasData} title="Upload your examples">
           <p class="quiet">
             JSON Lines, one conversation per line. CSV, ShareGPT and Alpaca files are converted. You can also
-            begin with sample data.
+            start with sample data.
           </p>
           <CodeBlock label="A row (on one line)" text={exampleRow} />
         </Step>
         <Step isDone={false} title="Start a fine-tune">
           <a class="button primary" href={href(["new"])}>Create your first fine-tune</a>
         </Step>
-        <Step isDone={false} title="Judge the result">
+        <Step isDone={false} title="Evaluate the result">
           <p class="quiet">
             Ask the model and its base the same question in the{" "}
             <a href={href(["playground"])}>playground</a>, or evaluate both over held-out rows.

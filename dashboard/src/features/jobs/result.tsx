@@ -76,7 +76,7 @@ function NextSteps({ job, adapter }: { job: Job; adapter: Adapter }) {
       {canAsk && whyNot === null && (
         <Step
           title="Evaluate it"
-          text="Ask both models every row of a held-out file, and compare the answers."
+          text="Send every row of a held-out file to both models and compare the answers."
         >
           <a
             class="button"
@@ -85,7 +85,6 @@ function NextSteps({ job, adapter }: { job: Job; adapter: Adapter }) {
               compare: job.base_model,
               // Preference rows have no single right answer.
               file: isChat ? evaluated : null,
-              trained: isChat && job.validation_file === null ? "1" : null,
             })}
           >
             Evaluate against the base model

@@ -188,7 +188,7 @@ function KeyRow(
             label="Revoke"
             danger
             confirmation={{
-              text: `Requests with “${apiKey.name}” fail immediately. This cannot be undone.`,
+              text: `Requests that use “${apiKey.name}” will fail immediately. You cannot undo this.`,
               confirm: "Revoke key",
             }}
           />

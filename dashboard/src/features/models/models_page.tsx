@@ -191,7 +191,7 @@ function FineTunedModelRow(
                 label="Delete"
                 danger
                 confirmation={{
-                  text: `${model.id} is deleted with its files and checkpoints. This cannot be undone.`,
+                  text: `This permanently deletes ${model.id}, its files and its checkpoints.`,
                   confirm: "Delete model",
                 }}
               />

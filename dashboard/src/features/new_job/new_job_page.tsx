@@ -9,6 +9,7 @@ import { CodeChoice } from "../../ui/code_choice.tsx";
 import { ErrorMessage } from "../../ui/feedback.tsx";
 import { Page } from "../../ui/page.tsx";
 import { useFile } from "../files/file_queries.ts";
+import { OverlapWarning } from "../files/overlap.tsx";
 import { DataField } from "./data_field.tsx";
 import { EstimateView, useEstimate } from "./estimate.tsx";
 import { buildJobRequest, errorsByField, type JobForm, type JobRequest } from "./form.ts";
@@ -46,7 +47,7 @@ export function NewJobPage({ route }: PageProps) {
       )}
       {isRestored && (
         <p class="notice" role="status">
-          Your settings from before are still here.{" "}
+          Your previous settings were restored.{" "}
           <button type="button" class="small" onClick={reset}>Start over</button>
         </p>
       )}
@@ -75,6 +76,7 @@ export function NewJobPage({ route }: PageProps) {
                 onChange={(validation_file) => change({ validation_file })}
               />
             </details>
+            <OverlapWarning trainingFile={form.training_file} validationFile={form.validation_file} />
           </section>
           <section>
             <fieldset>

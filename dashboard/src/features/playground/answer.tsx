@@ -34,7 +34,7 @@ export function AnswerView({ answer, expected, onRetry, onResults }: {
         </div>
       ))}
       {needsResults(answer) && <ToolResults answer={answer} onResults={onResults} />}
-      {finishReason === "length" && <p class="status warn">Cut off at the maximum number of tokens</p>}
+      {finishReason === "length" && <p class="status warn">Truncated at the maximum number of tokens</p>}
       {state === "failed" && error !== null && <AnswerProblem error={error} onRetry={onRetry} />}
       {state === "stopped" && (
         <p class="quiet small">
@@ -47,7 +47,7 @@ export function AnswerView({ answer, expected, onRetry, onResults }: {
       {state === "finished" && expected !== null && (
         <p>
           {answerText(content, toolCalls) === expected.trim()
-            ? <Status value="succeeded" label="Equals the expected answer" />
+            ? <Status value="succeeded" label="Matches the expected answer" />
             : <Status value="differs" label="Differs from the expected answer" />}
         </p>
       )}

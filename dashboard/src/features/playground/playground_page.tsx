@@ -139,7 +139,7 @@ function Playground({ models, route }: { models: ModelList; route: Route }) {
         </div>
         {turns.length === 0 && (
           <p class="quiet">
-            {compared === null ? "Ask the model something." : "Both models get the same messages."}{" "}
+            {compared === null ? "Ask the model something." : "Both models receive the same messages."}{" "}
             Pick a row of a data file to see its expected answer next to the model's.
           </p>
         )}

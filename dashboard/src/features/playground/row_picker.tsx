@@ -57,7 +57,8 @@ function FileRows({ jobId, fileId, onFile, onPick }: Props) {
           ? (
             <EmptyState title="No files yet">
               <p>
-                Upload a data file to ask its rows and compare the answers with those it expects.
+                Upload a data file to send its rows to the models and compare their answers with the expected
+                ones.
               </p>
               <a class="button primary" href={href(["new"])}>Upload a file</a>
             </EmptyState>
@@ -66,7 +67,7 @@ function FileRows({ jobId, fileId, onFile, onPick }: Props) {
             <>
               <Field
                 label="File"
-                hint="The rows of a validation file were not trained on: they show what the model has learned."
+                hint="Models are not trained on validation rows, so these show what a model has learned."
               >
                 {(control) => (
                   <select

@@ -59,7 +59,7 @@ export function TurnView({ turn, number, conversation }: {
 
 const roles: Record<ChatMessage["role"], string> = {
   system: "System prompt",
-  user: "You",
+  user: "User",
   assistant: "Assistant",
   tool: "Tool result",
 };

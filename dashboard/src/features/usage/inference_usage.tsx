@@ -59,9 +59,9 @@ export function InferenceUsage({ from, to }: { from: string; to: string }) {
                   groupings[group_by],
                   "Cost",
                   "Requests",
-                  "Tokens in",
-                  "Tokens out",
-                  "Time answering",
+                  "Input tokens",
+                  "Output tokens",
+                  "Inference time",
                 ]}
               >
                 {data.map((row) => (

@@ -71,9 +71,9 @@ export function UsagePage({ route }: PageProps) {
                   ["Jobs created", formatCount(total.jobs_created)],
                   ["Succeeded", formatCount(total.jobs_succeeded)],
                   ["Failed", formatCount(total.jobs_failed)],
-                  ["Requests to models", formatCount(total.inference_requests)],
-                  ["Tokens in", formatCompact(total.prompt_tokens)],
-                  ["Tokens out", formatCompact(total.completion_tokens)],
+                  ["Inference requests", formatCount(total.inference_requests)],
+                  ["Input tokens", formatCompact(total.prompt_tokens)],
+                  ["Output tokens", formatCompact(total.completion_tokens)],
                 ]}
               />
             </section>
@@ -139,7 +139,7 @@ function UsageByDay({ data }: { data: DayUsage[] }) {
         )}
         {data.some((day) => day.completion_tokens > 0) && (
           <Chart
-            title="Tokens answered per day"
+            title="Output tokens per day"
             x={x}
             series={seriesOf("completion_tokens")}
             format={formatCompact}

@@ -157,7 +157,7 @@ function EndpointDetails(
             label="Delete"
             danger
             confirmation={{
-              text: `“${endpoint.name}” is deleted with its delivery log. This cannot be undone.`,
+              text: `This permanently deletes “${endpoint.name}” and its delivery log.`,
               confirm: "Delete endpoint",
             }}
           />

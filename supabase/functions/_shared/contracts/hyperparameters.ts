@@ -241,7 +241,7 @@ export const hyperparameters = {
     fallback: null,
     leftOut: null,
     label: "Steps between validations",
-    help: "The validation loss is measured every this many steps, and after the last one.",
+    help: "How often validation loss is measured. It is also measured after the last step.",
     cli: { flag: "--eval-steps", value: "n", help: "validate every n steps, or auto" },
     docs: {
       unset: "about ten validations per run; fewer if the validation rows are many; at least one per epoch",

@@ -14,6 +14,8 @@ export const limits = {
   eventsPerReport: 100,
   checkpointsPerReport: 10,
   filesPerArtifact: 100,
+  /** The scheduler is late if its last tick ended longer ago. The timer starts one every 10 seconds. */
+  maxTickAgeSeconds: 60,
   /** Maximum tokens per forward pass, if memory allows. */
   microBatchTokens: 16_384,
 } as const;

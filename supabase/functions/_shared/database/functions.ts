@@ -133,6 +133,11 @@ export const functions = {
   get_evaluation: { args: { caller: "jsonb", id: "uuid" }, optional: {}, result: "jsonb" },
   get_evaluation_file: { args: { caller: "jsonb", id: "uuid" }, optional: {}, result: "jsonb" },
   get_file: { args: { caller: "jsonb", id: "uuid" }, optional: {}, result: "jsonb" },
+  get_file_overlap: {
+    args: { caller: "jsonb", id: "uuid", other_id: "uuid" },
+    optional: {},
+    result: "jsonb",
+  },
   get_inference_usage: {
     args: { caller: "jsonb", from: "date", to: "date", time_zone: "text", group_by: "text" },
     optional: {},
@@ -147,6 +152,7 @@ export const functions = {
   },
   get_project: { args: { caller: "jsonb", id: "uuid" }, optional: {}, result: "jsonb" },
   get_result_content: { args: { caller: "jsonb", file_id: "uuid" }, optional: {}, result: "text" },
+  get_status: { args: { caller: "jsonb" }, optional: {}, result: "jsonb" },
   get_usage_by_day: {
     args: { caller: "jsonb", from: "date", to: "date", time_zone: "text" },
     optional: {},

@@ -101,6 +101,17 @@ export interface RowFacts {
   keys: number | null;
 }
 
+/** The upper bounds of the histogram's buckets, in tokens. Values of max_length are usually among them. */
+export const tokenBuckets = [64, 128, 256, 512, 1024, 2048, 4096, 8192, 16_384, 32_768, 65_536]
+  .flatMap((bound) => [bound, bound * 1.5]).concat(131_072);
+export const maxLongestRows = 5;
+
+export interface LongRow {
+  line: number;
+  bytes: number;
+  tokens: number;
+}
+
 export interface DatasetReport {
   format: DatasetFormat | null;
   /** Rows, including invalid ones. */
@@ -118,7 +129,8 @@ export interface DatasetReport {
     /** Rows by token count (a preference row by its longer side). The last bucket (null) has all longer rows. */
     histogram: { up_to: number | null; rows: number }[];
   };
-  longest_row: { line: number; bytes: number; tokens: number } | null;
+  /** Up to `maxLongestRows`, the longest first. */
+  longest_rows: LongRow[];
   /** The number of rows with each problem. */
   problems: Partial<Record<ProblemCode, number>>;
   error_rows: number;

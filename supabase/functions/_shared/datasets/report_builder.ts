@@ -4,12 +4,15 @@ import {
   type DatasetFormat,
   type DatasetReport,
   type Finding,
+  type LongRow,
   maxBrokenRows,
   maxErrors,
+  maxLongestRows,
   maxWarnings,
   type ProblemCode,
   problemLevels,
   type RowFacts,
+  tokenBuckets,
 } from "./report.ts";
 
 /**
@@ -17,7 +20,6 @@ import {
  * fewer. The base model's tokenizer gives exact counts.
  */
 export const bytesPerToken = 4;
-const buckets = [64, 128, 256, 512, 1024, 2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072];
 /** How many problems of one kind to list per row: a row can have a hundred invalid messages. */
 const maxIssuesPerRow = 5;
 
@@ -30,7 +32,8 @@ export interface Counts {
   tokens: number;
   trainableTokens: number;
   histogram: number[];
-  longest: { line: number; bytes: number; tokens: number } | null;
+  /** The longest first; of equally long rows, the earlier one. */
+  longest: LongRow[];
   problems: Partial<Record<ProblemCode, number>>;
   errorRows: number;
   errors: Finding[];
@@ -55,8 +58,8 @@ export class ReportBuilder {
         withoutLabels: 0,
         tokens: 0,
         trainableTokens: 0,
-        histogram: Array<number>(buckets.length + 1).fill(0),
-        longest: null,
+        histogram: Array<number>(tokenBuckets.length + 1).fill(0),
+        longest: [],
         problems: {},
         errorRows: 0,
         errors: [],
@@ -138,11 +141,18 @@ export class ReportBuilder {
     // What max_length truncates.
     const tokens = Math.ceil((facts.longestChars ?? facts.chars) * share);
     let bucket = 0;
-    while (bucket < buckets.length && tokens > (buckets[bucket] ?? 0)) bucket += 1;
+    while (bucket < tokenBuckets.length && tokens > (tokenBuckets[bucket] ?? 0)) bucket += 1;
     counts.histogram[bucket] = (counts.histogram[bucket] ?? 0) + 1;
-    if (counts.longest === null || tokens > counts.longest.tokens) {
-      counts.longest = { line: this.#line ?? 0, bytes: bytes.length, tokens };
-    }
+    this.#addLength({ line: this.#line ?? 0, bytes: bytes.length, tokens });
+  }
+
+  #addLength(row: LongRow): void {
+    const { longest } = this.counts;
+    const shortest = longest.at(-1);
+    if (longest.length === maxLongestRows && shortest !== undefined && row.tokens <= shortest.tokens) return;
+    const rank = longest.findIndex(({ tokens }) => tokens < row.tokens);
+    longest.splice(rank === -1 ? longest.length : rank, 0, row);
+    longest.splice(maxLongestRows);
   }
 
   get hasErrors(): boolean {
@@ -190,11 +200,11 @@ export class ReportBuilder {
         method: `about ${bytesPerToken} bytes of text per token`,
         total: counts.tokens,
         trainable: counts.trainableTokens,
-        histogram: counts.histogram.map((rows, i) => ({ up_to: buckets[i] ?? null, rows })).filter((
+        histogram: counts.histogram.map((rows, i) => ({ up_to: tokenBuckets[i] ?? null, rows })).filter((
           { rows },
         ) => rows > 0),
       },
-      longest_row: counts.longest,
+      longest_rows: counts.longest,
       problems: counts.problems,
       error_rows: counts.errorRows,
       complete: counts.stopped === null,

@@ -28,7 +28,9 @@ const Known = z.object({
     trainable: count,
     histogram: z.array(z.object({ up_to: z.int().nullable(), rows: count })),
   }),
-  longest_row: z.object({ line: z.int(), bytes: count, tokens: count }).nullable(),
+  longest_rows: z.array(z.object({ line: z.int(), bytes: count, tokens: count })).describe(
+    "The longest first",
+  ),
   problems: z.partialRecord(z.string(), count),
   error_rows: count,
   complete: z.boolean(),

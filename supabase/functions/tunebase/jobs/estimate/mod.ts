@@ -290,7 +290,7 @@ function rowWarnings(file: FileEstimate, maxLength: number): string[] {
     warnings.push(
       `${about}${
         count(file.truncated.expected, "row")
-      } exceed max_length (${maxLength} tokens) and will be truncated from the start.`,
+      } longer than max_length (${maxLength} tokens) will be truncated from the start.`,
     );
   }
   if (file.skipped.expected > 0) {

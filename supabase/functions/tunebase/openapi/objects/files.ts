@@ -34,6 +34,16 @@ export const File = z.object({
 }).meta({ id: "File" });
 export type File = z.infer<typeof File>;
 
+export const FileOverlap = z.object({
+  object: z.literal("file.overlap"),
+  file: id("file-"),
+  other_file: id("file-"),
+  rows: count.describe("Distinct rows that both files have"),
+  exact: z.boolean().describe("false: the counts are estimated from a sample of both files' rows"),
+  distinct_rows: count.describe("Distinct rows of `file`"),
+  other_distinct_rows: count.describe("Distinct rows of `other_file`"),
+}).meta({ id: "FileOverlap" });
+
 export const Upload = z.object({
   id: id("upload_"),
   object: z.literal("upload"),

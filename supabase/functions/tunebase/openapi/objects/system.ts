@@ -1,12 +1,50 @@
 /** Health, deletions and errors. */
 import * as z from "zod";
-import { word } from "./fields.ts";
+import { count, id, time, word } from "./fields.ts";
 
 export const Health = z.object({
   status: z.enum(["ok", "degraded"]),
   database: z.enum(["ok", "unreachable"]),
   storage: z.enum(["ok", "unreachable"]),
 }).meta({ id: "Health" });
+
+export const Status = z.object({
+  object: z.literal("status"),
+  checked_at: time,
+  scheduler: z.object({
+    status: z.enum(["ok", "late", "unknown"]).describe(
+      "`late`: jobs do not start. `unknown`: it has not finished a tick since the database was restarted",
+    ),
+    last_tick_at: time.nullable(),
+  }),
+  jobs: z.object({
+    queued: count,
+    running: count.describe("Including jobs that RunPod has not started yet"),
+    max_running: count.describe("The project's limit"),
+    oldest_queued: z.object({
+      id: id("ftjob-"),
+      queued_at: time.nullable(),
+      reason: z.string().nullable().describe("Why it waits"),
+    }).nullable(),
+  }),
+  files_validating: count,
+  failing_receivers: z.array(z.object({
+    id: z.string(),
+    object: z.enum(["webhook_endpoint", "notification_channel"]),
+    name: z.string(),
+    enabled: z.boolean().describe("false: Tunebase disabled it, because its deliveries kept failing"),
+    reason: z.string().nullable(),
+    since: time.nullable(),
+  })),
+  alerts: z.array(z.object({
+    kind: z.enum(["cancel_ignored_by_runpod", "file_check"]),
+    job: id("ftjob-").nullable(),
+    file: id("file-").nullable(),
+    occurrences: count,
+    last_at: time,
+  })).describe("The operator's alerts about this project's jobs and files"),
+}).meta({ id: "Status" });
+export type Status = z.infer<typeof Status>;
 
 /** The response of a DELETE. */
 export const Deleted = z.object({ id: z.string(), object: z.string(), deleted: z.literal(true) })

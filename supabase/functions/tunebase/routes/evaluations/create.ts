@@ -127,7 +127,7 @@ export const routes = [
     description:
       "Asks each model the prompt of each chosen row, and compares its answer with the row's last assistant message. Exact " +
       "match is always scored, and for JSON answers and tool calls, validity and correct fields. Runs in the background; " +
-      "requests are charged like chat completions.",
+      "requests are billed as chat completions.",
     scope: "inference",
     idempotency: "in_sql",
     body: Body,
