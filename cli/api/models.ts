@@ -1,7 +1,21 @@
 /** What the CLI asks about models. */
 import { ApiError, unwrap } from "../../client/mod.ts";
 import { CliError, exitCodes } from "../errors.ts";
+import { resolveJob } from "./job_reference.ts";
 import type { Session } from "./session.ts";
+
+/** The model that is meant: a job's ID or `latest` means the model that the job made. */
+export async function resolveModel(session: Session, text: string): Promise<string> {
+  if (text !== "latest" && !text.startsWith("ftjob-")) return text;
+  const id = await resolveJob(session, text);
+  const job = unwrap(
+    await session.api.GET("/fine_tuning/jobs/{id}", { params: { path: { id } } }),
+  );
+  if (job.fine_tuned_model !== null) return job.fine_tuned_model;
+  throw new CliError(
+    `${id} has made no model: it is ${job.status}. Run \`tunebase jobs get ${id}\` for details.`,
+  );
+}
 
 /** The base model of a fine-tuned model or of a checkpoint. Throws for a base model. */
 export async function findBase({ api }: Session, model: string): Promise<string> {

@@ -4,7 +4,7 @@ import process from "node:process";
 import { createInterface } from "node:readline/promises";
 import type { ChatAnswer, ChatMessage, ToolCall } from "../../client/chat_stream.ts";
 import { type ChatSettings, Conversation } from "../chat/conversation.ts";
-import { findBase } from "../api/models.ts";
+import { findBase, resolveModel } from "../api/models.ts";
 import { openSession } from "../api/session.ts";
 import { addCommand, addExamples, type Command, parseInteger, parseTemperature } from "../command.ts";
 import { CliError, exitCodes, formatError } from "../errors.ts";
@@ -40,11 +40,12 @@ export function addChat(program: Command): void {
     command,
     'chat ft:SmolLM2-135M-Instruct:acme:support:0192… "Where is my order?" --base',
     "chat ft:SmolLM2-135M-Instruct:acme:support:0192… --temperature 0",
+    "chat latest --base",
     "chat SmolLM2-135M-Instruct - < question.txt",
   );
 }
 
-async function chat(model: string, message: string | undefined, options: ChatOptions): Promise<void> {
+async function chat(name: string, message: string | undefined, options: ChatOptions): Promise<void> {
   if (isStdin(options.tools ?? "") && (message === undefined || isStdin(message))) {
     throw new CliError("--tools - reads stdin: pass the message as an argument.", exitCodes.usage);
   }
@@ -66,6 +67,7 @@ async function chat(model: string, message: string | undefined, options: ChatOpt
     throw new CliError("The message is empty. Pass one, or pipe it to stdin.", exitCodes.usage);
   }
   const session = await openSession();
+  const model = await resolveModel(session, name);
   // The base first: the answer of the fine-tuned model is the one to end with.
   const models = options.base ? [await findBase(session, model), model] : [model];
   const conversations = models.map((name) =>

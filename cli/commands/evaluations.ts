@@ -3,7 +3,7 @@ import process from "node:process";
 import { type Schemas, unwrap } from "../../client/mod.ts";
 import { graderName } from "../../supabase/functions/_shared/contracts/evaluation.ts";
 import { checkMetadata } from "../api/metadata.ts";
-import { findBase, requireModel } from "../api/models.ts";
+import { findBase, requireModel, resolveModel } from "../api/models.ts";
 import { openSession, type Session, sleep } from "../api/session.ts";
 import type { BodyOf } from "../api/types.ts";
 import {
@@ -73,6 +73,7 @@ export function addEvaluations(program: Command): void {
   addExamples(
     command,
     "eval ft:SmolLM2-135M-Instruct:acme:support:0192… held-out.jsonl",
+    "eval latest held-out.jsonl",
     'eval ft:…:v2 held-out.jsonl --compare ft:…:v1 --contains "refund"',
   );
   const evaluations = addGroup(program, "evaluations", "Manage evaluations");
@@ -90,10 +91,11 @@ export function addEvaluations(program: Command): void {
   addCommand(evaluations, "delete <evaluation>", "Delete an evaluation").action(remove);
 }
 
-async function create(model: string, file: string, options: EvalOptions): Promise<void> {
+async function create(name: string, file: string, options: EvalOptions): Promise<void> {
   checkMetadata(options.metadata);
   const session = await openSession();
   await requireFiles(session, [file]);
+  const model = await resolveModel(session, name);
   const base = options.base ? [await findBase(session, model)] : [];
   const models = [...new Set([model, ...base, ...options.compare])];
   if (models.length > maxModels) {

@@ -5,6 +5,7 @@ import process from "node:process";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { unwrap } from "../../client/mod.ts";
+import { describeFormat } from "../../supabase/functions/_shared/datasets/convert/format_names.ts";
 import { openSession } from "../api/session.ts";
 import {
   addCommand,
@@ -98,7 +99,7 @@ async function upload(
 const describeContent = ({ report, status, source_format }: File) =>
   report
     ? `${pluralize(report.rows, "row")}, about ${pluralize(report.tokens.total, "token")}${
-      source_format === null ? "" : `, converted from ${source_format}`
+      source_format === null ? "" : `, converted from ${describeFormat(source_format)}`
     }`
     : status;
 

@@ -1,12 +1,13 @@
 /** How a file was converted, for people. */
 import type { ConversionSummary } from "../../supabase/functions/_shared/datasets/convert/conversion.ts";
+import { describeFormat } from "../../supabase/functions/_shared/datasets/convert/format_names.ts";
 import { formatCount } from "../terminal/format.ts";
 import { print, printFields, stdoutColors } from "../terminal/output.ts";
 
 /** Prints the detected format, and the first rows before and after conversion. */
 export function printConversion({ source_format, rows, ignored_fields, sample }: ConversionSummary): void {
   printFields([
-    ["detected", source_format],
+    ["detected", describeFormat(source_format)],
     ["rows", formatCount(rows)],
     ["ignored", ignored_fields.length === 0 ? null : `the fields ${ignored_fields.join(", ")}`],
   ]);

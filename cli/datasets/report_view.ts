@@ -43,7 +43,11 @@ export function printReport(name: string, report: Report): void {
     const byKind = Object.entries(report.problems).map(([code, rows]) => `${code} ${formatCount(rows ?? 0)}`);
     print(`… and ${formatCount(unlisted)} more. By kind: ${byKind.join(", ")}.`);
   }
-  if (!report.complete) print("Too many invalid rows: validation stopped before the end of the file.");
+  // A problem of the whole file ends the validation too, and has said so.
+  const isWhole = errors.some(({ line }) => line === null);
+  if (!report.complete && !isWhole) {
+    print("Too many invalid rows: validation stopped before the end of the file.");
+  }
 }
 
 const histogramWidth = 40;

@@ -30,7 +30,7 @@ export async function requireFiles(
 }
 
 /** Throws if there is no such local file. `ids`: the user may have meant the ID of a file. */
-async function requireLocalFile(path: string, ids: boolean): Promise<void> {
+export async function requireLocalFile(path: string, ids: boolean): Promise<void> {
   if (isStdin(path)) return;
   try {
     if (!(await stat(path)).isDirectory()) return;

@@ -91,6 +91,10 @@ Deno.test("a job is found by the beginning of its ID, and as latest", async () =
     "No job's ID begins with ftjob-ffff",
   );
   assertStringIncludes((await run(0, ["jobs", "cancel", "latest"])).out, `Cancelled ${newer.id}.`);
+  assertStringIncludes(
+    (await run(1, ["chat", "latest", "hi"])).err,
+    `${newer.id} has made no model: it is cancelled.`,
+  );
 });
 
 Deno.test("open starts the browser with the job's page", async () => {

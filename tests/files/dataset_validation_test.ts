@@ -702,3 +702,9 @@ Deno.test("any bytes produce a report, independent of chunking", () => {
     assertEquals(inPieces(file, 1 + Math.floor(next() * 64), false), report);
   }
 });
+
+Deno.test("a mistyped role is one problem", () => {
+  const { errors, warnings } = check(chat({ role: "user", content: "a" }, { ...answer, role: "asistant" }));
+  assertEquals(errors?.map(({ code }) => code), ["role"]);
+  assertEquals(warnings, []);
+});

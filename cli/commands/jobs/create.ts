@@ -7,12 +7,14 @@ import { buildJobRequest, type JobOptions } from "../../jobs/job_options.ts";
 import { formatUsd, humanize } from "../../terminal/format.ts";
 import { print, printJson, printNote } from "../../terminal/output.ts";
 import { confirm, isInteractive } from "../../terminal/prompt.ts";
+import { isFileId, requireLocalFile } from "../../transfers/named_file.ts";
 import { followWithExitCode } from "./follow.ts";
 
 export async function createJob(
   trainingFile: string,
   options: JobOptions & { yes?: boolean; follow?: boolean },
 ): Promise<void> {
+  if (!isFileId(trainingFile)) await requireLocalFile(trainingFile, true);
   const needsConfirmation = !options.yes && options.start !== false;
   if (needsConfirmation && !isInteractive()) {
     throw new CliError(

@@ -1,5 +1,6 @@
 /** How a file in another format was converted: three rows before and after. */
-import { formatCount, humanize } from "../../lib/format.ts";
+import { describeFormat } from "../../../../supabase/functions/_shared/datasets/convert/format_names.ts";
+import { formatCount } from "../../lib/format.ts";
 import type { ApiFile } from "../../lib/types.ts";
 import { FieldList } from "../../ui/display.tsx";
 
@@ -14,7 +15,7 @@ export function Conversion({ file: { source_format, conversion } }: { file: ApiF
       </p>
       <FieldList
         fields={[
-          ["Source format", humanize(source_format)],
+          ["Source format", describeFormat(source_format)],
           ["Converted rows", formatCount(rows)],
           ["Ignored fields", ignored_fields.length === 0 ? "none" : ignored_fields.join(", ")],
         ]}

@@ -36,6 +36,7 @@ export function checkConversation(
     return facts;
   }
   let users = 0;
+  let hasUnknownRole = false;
   let keys: number | null = 0;
   let before: unknown = null;
   let repeated = -1;
@@ -58,7 +59,10 @@ export function checkConversation(
         if (value !== null) tool = true;
       } else if (value !== null && !(responseFields.has(key) && isEmptyList(value))) unknown ??= key;
     }
-    if (!checkRole(role, i, addIssue)) continue;
+    if (!checkRole(role, i, addIssue)) {
+      hasUnknownRole = true;
+      continue;
+    }
     if (unknown !== null) {
       addIssue(
         "unknown_field",
@@ -88,6 +92,8 @@ export function checkConversation(
     before = role;
   }
   facts.keys = keys;
+  // A mistyped role is one problem, not two.
+  if (hasUnknownRole) return facts;
   if (facts.assistant === 0) {
     addIssue(
       "no_assistant",

@@ -15,7 +15,11 @@ const magic: [number[], string, string][] = [
     "is compressed with gzip",
     "Decompress it before uploading; only POST /files decompresses gzip, and only once.",
   ],
-  [[0x50, 0x4b, 3, 4], "is a ZIP archive (or an .xlsx file)", "Decompress it, or export it as JSONL."],
+  [
+    [0x50, 0x4b, 3, 4],
+    "is a ZIP archive or an Office document",
+    "Decompress it, or export it as CSV or JSONL.",
+  ],
   [
     [0x50, 0x41, 0x52, 0x31],
     "is a Parquet file",

@@ -70,7 +70,7 @@ export function unknownFormat(fields: string[], called: "fields" | "columns"): R
   return {
     code: "unknown_format",
     what: `has an unknown format: its ${called} are ${names}${fields.length > 8 ? ", …" : ""}`,
-    fix:
+    fix: `${called === "columns" ? "Rename the columns. " : ""}` +
       `Supported formats: messages; prompt and completion; instruction and output; conversations; prompt, chosen and ` +
       `rejected; input, preferred_output and non_preferred_output.${meant}`,
   };
