@@ -166,6 +166,12 @@ def test_a_kernel_that_fails_or_makes_nan_stays_off_and_the_log_says_why(library
     )
 
 
+def test_the_operator_can_disable_them(library: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNEBASE_LIGER", "0")
+    assert liger.install(model("llama"), CPU) == liger.Installed()
+    assert library.LigerRopeFunction.calls == 0
+
+
 def test_without_the_library_or_a_gpu_the_models_own_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     net = model("llama")
     assert not [module for module in net.modules() if isinstance(module.forward, (liger._Norm, liger._SwiGlu))]

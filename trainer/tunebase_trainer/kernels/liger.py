@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import math
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -50,7 +51,7 @@ class Installed:
 def install(net: torch.nn.Module, device: torch.device) -> Installed:
     """Replaces what equals the model's own, in `net` and, for the rotary embedding, in its module of transformers."""
     installed = Installed()
-    if importlib.util.find_spec("liger_kernel") is None:
+    if importlib.util.find_spec("liger_kernel") is None or os.environ.get("TUNEBASE_LIGER") == "0":
         return installed
     # Random numbers and new modules here must not change the run.
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), torch.enable_grad():
