@@ -90,6 +90,8 @@ try {
       await step("ruff check", [bin("ruff"), "check", ...everywhere], trainer);
       await step("ruff format", [bin("ruff"), "format", "--check", ...everywhere], trainer);
       await step("hadolint", [bin("hadolint"), "Dockerfile", "../inference/Dockerfile"], trainer);
+      // Finds the workflows itself. It would run whatever shellcheck is installed, which differs between machines.
+      await step("actionlint", [bin("actionlint"), "-shellcheck="]);
       // The emulator imports both packages. One cache: torch's types take most of the time.
       await step("mypy", [bin("mypy"), ".", "../local/emulators/inference"], trainer);
       for (const folder of ["inference", "local/emulators/inference"]) {

@@ -10,7 +10,6 @@ is in tunebase_trainer/worker/process.py. This process gets no secret and no cal
 
 from __future__ import annotations
 
-import ctypes
 import json
 import math
 import os
@@ -26,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from tunebase_trainer.errors import TrainerError
 from tunebase_trainer.model import distributed
+from tunebase_trainer.parent_death import set_parent_death_signal
 from tunebase_trainer.training.events import EventStream
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from tunebase_trainer.export.run_summary import RunSummary
     from tunebase_trainer.model.base_model import BaseModel
     from tunebase_trainer.training.loop import Checkpoint
+    from tunebase_trainer.training.preflight import Placement
     from tunebase_trainer.training.schedule import Schedule
 
 STARTED = time.monotonic()
@@ -67,7 +68,8 @@ def main(spec_path: str) -> None:
 
     base = base_model.resolve(hyper["base_model"], hyper["base_revision"])
     tokenizer, data, validation = read_data(spec, hyper, base)
-    sharded = check_resources(spec, hyper, base, data)
+    placement = check_resources(spec, hyper, base, data)
+    sharded = placement.sharded
 
     # --- base model: NF4 with double quantization, or unquantized; it computes in bf16
     emit_stage("loading_model", 6)
@@ -82,7 +84,10 @@ def main(spec_path: str) -> None:
     from tunebase_trainer.training.schedule import describe_run, make_schedule, run_identity
 
     apply_default_beta(hyper)
-    schedule = make_schedule(hyper, data, validation, spec.get("micro_batch_tokens"))
+    schedule = make_schedule(
+        hyper, data, validation,
+        spec.get("micro_batch_tokens") or placement.micro_batch_tokens,  # fewer if more ran out of memory
+    )  # fmt: skip
     emit_log(describe_run(hyper, data, schedule, trainable))
 
     # --- training, from a checkpoint if there is one
@@ -141,6 +146,7 @@ def main(spec_path: str) -> None:
         trainable_parameters=trainable,
         versions=library_versions(),
         evaluation=evaluation,
+        base_on_gpus=distributed.world_size() if sharded else 1,
     )
     output = Path(spec["output"])
     write_artifact(output, net, tokenizer, summary, samples)
@@ -166,6 +172,7 @@ def main(spec_path: str) -> None:
         versions=summary.versions,
         chat_template_sha256=data.template_sha256,
         quantization=hyper["quantization"],
+        base_sharded=sharded,
         evaluation=evaluation.model_dump() if evaluation is not None else None,
     )
 
@@ -180,8 +187,8 @@ def read_data(spec: dict[str, Any], hyper: dict[str, Any], base: BaseModel) -> t
     return tokenizer, *read_training_data(spec, hyper, tokenizer, emit_log)
 
 
-def check_resources(spec: dict[str, Any], hyper: dict[str, Any], base: BaseModel, data: Dataset) -> bool:
-    """Whether the base model must be sharded; raises TrainerError when the run cannot fit.
+def check_resources(spec: dict[str, Any], hyper: dict[str, Any], base: BaseModel, data: Dataset) -> Placement:
+    """How the base model is loaded; raises TrainerError when the run cannot fit.
 
     Resolves `quantization` in `hyper`; a resumed run keeps that of its checkpoint.
     """
@@ -201,7 +208,7 @@ def check_resources(spec: dict[str, Any], hyper: dict[str, Any], base: BaseModel
         len(data.rows[0].sequences),
     )
     hyper["quantization"] = placement.quantization
-    return placement.sharded
+    return placement
 
 
 def load_base_model(base: BaseModel, hyper: dict[str, Any], sharded: bool) -> Any:
@@ -312,6 +319,7 @@ def run_training(
         resume=resume,
         # On a CPU it costs more than it is worth: there the kernel kills a process that uses too much memory.
         probe_largest=on_gpu,
+        packing=on_gpu and os.environ.get("TUNEBASE_PACKING") == "1",
     )
 
 
@@ -330,14 +338,8 @@ def write_artifact(output: Path, net: Any, tokenizer: Any, summary: RunSummary, 
 # Process
 
 
-def set_parent_death_signal() -> None:
-    """A killed worker takes its training along: in its own process group it would keep using the GPU, unnoticed."""
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-
-
 if __name__ == "__main__":
+    # In its own process group it would keep using the GPU of a killed worker.
     set_parent_death_signal()
     signal.signal(signal.SIGTERM, handle_sigterm)
     try:

@@ -11,6 +11,7 @@ import { automaticEvalSteps } from "../../supabase/functions/_shared/contracts/e
 import {
   automaticQuantization,
   gpuMemory,
+  isSharded,
   likelyBytes,
   memoryOf,
   neededBytes,
@@ -190,13 +191,28 @@ export function contractCases(): string {
       )
     )
   );
-  const chosen = [16, 24, 32, 40, 80].map((gb) => ({
-    counts,
-    tokens: 16_384,
-    vocabulary,
-    available: gb * 2 ** 30,
-    quantization: automaticQuantization(counts, 16_384, vocabulary, gb * 2 ** 30),
-  }));
+  const chosen = [14, 16, 24, 32, 40, 80].flatMap((gb) =>
+    [1, 2].map((gpus) => ({
+      counts,
+      tokens: 16_384,
+      vocabulary,
+      available: gb * 2 ** 30,
+      gpus,
+      quantization: automaticQuantization(counts, 16_384, vocabulary, gb * 2 ** 30, gpus),
+    }))
+  );
+  const sharded = ([["none", 17.5], ["none", 19], ["none", 24], ["nf4", 6], ["nf4", 9]] as const)
+    .flatMap(([quantization, gb]) =>
+      [1, 2].map((gpus) => ({
+        counts,
+        quantization,
+        tokens: 2048,
+        vocabulary,
+        available: gb * 2 ** 30,
+        gpus,
+        sharded: isSharded(memoryOf(counts, quantization), 2048, vocabulary, gb * 2 ** 30, gpus),
+      }))
+    );
   const held = [[1, 0.1], [2, 0.5], [9, 0.1], [10, 0], [50, 0.1], [999, 0.1], [1000, 0.05], [12_345, 0.07]]
     .map(([rows = 0, share = 0]) => ({ rows, share, held: heldOut(rows, share) }));
   const evaluations = [
@@ -218,7 +234,7 @@ export function contractCases(): string {
     eval_steps: automaticEvalSteps(total_steps, epochs, training_tokens, validation_tokens),
   }));
   return JSON.stringify(
-    { gpu_memory: memory, quantization: chosen, held_out: held, eval_steps: evaluations },
+    { gpu_memory: memory, quantization: chosen, sharded, held_out: held, eval_steps: evaluations },
     null,
     2,
   ) + "\n";

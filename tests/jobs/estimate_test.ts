@@ -310,6 +310,16 @@ Deno.test("quantization auto is bf16 where the whole base fits, and none that ca
   assertEquals((await on(80, 1, () => resolved("auto"), own))[0], "nf4");
   // Sharded over two GPUs.
   assertEquals(await on(15, 2, () => resolved("none")), ["none", "bf16", true]);
+  // On two GPUs, auto shards the base where half of it leaves room for full micro-batches. The estimate says what that costs.
+  const pairs = { training_file, hyperparameters: { batch_size: 2 } };
+  const sharded = await on(16, 2, () => estimate(user, pairs));
+  assertEquals(sharded.hyperparameters.quantization, "none");
+  assert(sharded.memory.basis.includes("in bf16") && sharded.memory.basis.includes("sharded across 2"));
+  assert(sharded.warnings.some((warning: string) => warning.includes("sharded across 2 GPUs")));
+  const whole = await on(80, 2, () => estimate(user, { training_file }));
+  assert(!whole.warnings.some((warning: string) => warning.includes("sharded")));
+  const dora = { training_file, hyperparameters: { batch_size: 2, lora_variant: "dora" } };
+  assertEquals((await on(16, 2, () => estimate(user, dora))).hyperparameters.quantization, "nf4");
   await on(12, 1, async () => {
     const response = await user.fetch("/fine_tuning/estimates", {
       method: "POST",

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from tunebase_trainer.contract import ErrorCode, HyperparameterFields, Metric
 from tunebase_trainer.data.split import held_out
-from tunebase_trainer.training.gpu_memory import ParameterCounts, automatic_quantization, estimate_memory
+from tunebase_trainer.training.gpu_memory import ParameterCounts, automatic_quantization, estimate_memory, is_sharded
 from tunebase_trainer.training.schedule import automatic_eval_steps
 from tunebase_trainer.worker import protocol
 
@@ -29,8 +29,15 @@ def test_gpu_memory_estimates_match_the_servers(case: dict[str, Any]) -> None:
 @pytest.mark.parametrize("case", CASES["quantization"])
 def test_auto_means_the_same_as_on_the_server(case: dict[str, Any]) -> None:
     counts = ParameterCounts(**case["counts"])
-    found = automatic_quantization(counts, case["tokens"], case["vocabulary"], case["available"])
+    found = automatic_quantization(counts, case["tokens"], case["vocabulary"], case["available"], case["gpus"])
     assert found == case["quantization"]
+
+
+@pytest.mark.parametrize("case", CASES["sharded"])
+def test_a_base_is_sharded_where_the_server_says_so(case: dict[str, Any]) -> None:
+    memory = estimate_memory(ParameterCounts(**case["counts"]), case["quantization"])
+    asked = (case["tokens"], case["vocabulary"], case["available"], case["gpus"])
+    assert is_sharded(memory, *asked) == case["sharded"]
 
 
 @pytest.mark.parametrize("case", CASES["held_out"])

@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 import torch
 
+from tunebase_trainer.evaluation import evaluator
+from tunebase_trainer.model.base_model import cache_root
+from tunebase_trainer.worker import preemption, process, wandb_mirror, workdir
 from tunebase_trainer.worker.protocol import parse_input
 
 HERE = Path(__file__).parent.parent
@@ -47,7 +50,7 @@ def test_the_hub_files_match_the_image() -> None:
         assert all(version.startswith(f"{CUDA_MAJOR}.") for version in config["allowedCudaVersions"])
     for setting in hub["config"]["env"]:
         assert set(setting["input"]) >= {"name", "type", "description", "default"}
-        assert f"| `{setting['key']}`" in README, "each setting is explained"
+        assert f"`{setting['key']}`" in README, "each setting is explained"
 
 
 def test_the_image_has_every_file_that_the_worker_imports(tmp_path: Path) -> None:
@@ -103,14 +106,62 @@ def test_the_image_workflow_runs_the_check_script_for_what_it_builds() -> None:
         assert command in script
 
 
-def test_each_setting_of_the_worker_is_documented() -> None:
-    sources = [*HERE.glob("*.py"), *(HERE / "tunebase_trainer").rglob("*.py")]
-    read_names = {
+ENVIRON = re.compile(r"environ(?:\.get\(|\[)[\"']([A-Z_]+)[\"']|[\"']([A-Z_]+)[\"'] (?:not )?in os\.environ")
+NOT_IN_HUB = {
+    "between the processes of one training": (
+        "TUNEBASE_EVENTS_FD", "TUNEBASE_EVENTS_PATH", "RANK", "LOCAL_RANK", "WORLD_SIZE",
+    ),
+    "for development and tests": (
+        "TUNEBASE_ALLOW_LOOPBACK", "TUNEBASE_CPU_DTYPE", "TUNEBASE_STACK", "TUNEBASE_TRAIN_COMMAND",
+        "HF_HUB_OFFLINE", "WANDB_MODE",
+    ),
+    "set by RunPod": ("RUNPOD_POD_ID", "RUNPOD_WEBHOOK_POST_OUTPUT", "NVIDIA_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES"),
+    "of the system": ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH"),
+    "for unusual networks": (
+        "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE",
+        "REQUESTS_CA_BUNDLE", "HF_ENDPOINT",
+    ),
+    "of libraries, with a default that the worker or the image sets": (
+        "CUDA_DEVICE_ORDER", "PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "OMP_NUM_THREADS", "TRITON_CACHE_DIR",
+        "HF_HOME",
+    ),
+}  # fmt: skip
+"""Variables that the worker reads or passes on, and that an operator does not set in RunPod's form, by reason."""
+
+
+def variables_read() -> set[str]:
+    sources = [
+        path for path in (HERE / "tunebase_trainer").rglob("*.py") if "bench" not in path.relative_to(HERE).parts
+    ]
+    found = {
         name
-        for path in sources
-        for name in re.findall(r"environ(?:\.get\(|\[)\"(TUNEBASE_[A-Z_]+)\"", path.read_text())
+        for path in (HERE / "handler.py", HERE / "train_lora.py", *sources)
+        for match in ENVIRON.findall(path.read_text())
+        for name in match
+        if name
     }
-    # Between the processes of one training.
-    inner = {"TUNEBASE_EVENTS_FD", "TUNEBASE_EVENTS_PATH"}
-    assert len(read_names) > 4
-    assert [name for name in sorted(read_names - inner) if f"`{name}`" not in README] == []
+    return found | {*process.INHERITED_VARIABLES, *wandb_mirror.INHERITED_VARIABLES}
+
+
+def test_the_hub_offers_every_variable_that_an_operator_may_set() -> None:
+    left_out = {name for names in NOT_IN_HUB.values() for name in names}
+    offered = {setting["key"] for setting in read_hub("hub.json")["config"]["env"]}
+    read_names = variables_read() | {"RUNPOD_LOG_LEVEL"}  # by RunPod's SDK
+    assert left_out <= read_names and left_out.isdisjoint(offered), "no reason for a variable that nobody reads"
+    assert offered == read_names - left_out
+
+
+def test_the_hubs_empty_defaults_mean_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    for setting in read_hub("hub.json")["config"]["env"]:
+        monkeypatch.setenv(setting["key"], str(setting["input"]["default"]))
+    assert preemption.grace_seconds() == 25
+    assert evaluator.sample_limit() == 20
+    assert evaluator.time_budget(on_gpu=True, steps=[], seconds_left=1e6) == evaluator.MIN_SECONDS_GPU
+    assert workdir.work_root() != Path() and cache_root() != Path()
+
+
+def test_each_setting_of_the_worker_is_documented() -> None:
+    inner = set(NOT_IN_HUB["between the processes of one training"]) | {"TUNEBASE_STACK"}
+    names = {name for name in variables_read() if name.startswith("TUNEBASE_")} - inner
+    assert len(names) > 4
+    assert [name for name in sorted(names) if f"`{name}`" not in README] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from support import chat_templates, tiny
 from support.paths import REPOSITORY
 
+from tunebase_trainer.data import rendered_rows
 from tunebase_trainer.data.dataset import IGNORED, Dataset, read, read_prompts
 from tunebase_trainer.data.examples import Row
 from tunebase_trainer.data.json_rows import RowProblem
@@ -216,3 +218,30 @@ def test_prompts_are_read_by_their_lines(with_tools: Any, tmp_path: Path) -> Non
         (n + 1, f"question {n}", f"answer {n}") for n in (0, 3)
     ]
     assert prompts[1].text == "<|im_start|>user\nquestion 0<|im_end|>\n<|im_start|>assistant\n"
+
+
+def test_several_processes_read_a_file_as_one_does(with_tools: Any, tmp_path: Path) -> None:
+    rows = [chat(("user", f"What is {n} plus {n}?"), ("assistant", f"{2 * n}." * (n % 40 + 1))) for n in range(200)]
+    path = written(tmp_path, "\n\n".join(rows))
+    alone = read(path, with_tools, 48, processes=1)
+    assert alone.too_long and [row.line for row in alone.rows] == sorted(row.line for row in alone.rows)
+    assert read(path, with_tools, 48, processes=2) == alone
+    written(tmp_path, "\n".join([*rows, '{"messages": 1}', "no JSON", *["{}"] * 100]))
+    with pytest.raises(TrainerError) as caught:
+        read(path, with_tools, 48, processes=2)
+    with pytest.raises(TrainerError) as expected:
+        read(path, with_tools, 48, processes=1)
+    assert caught.value.message == expected.value.message
+    assert "line 201: messages must be" in caught.value.message and "line 220: " in caught.value.message
+
+
+def test_small_files_are_read_in_this_process_and_ranks_share_the_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path, "{}")
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(16)))
+    assert rendered_rows.processes_for(path) == 1
+    os.truncate(path, rendered_rows.PARALLEL_BYTES)
+    assert rendered_rows.processes_for(path) == 8
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert rendered_rows.processes_for(path) == 4

@@ -100,4 +100,6 @@ def test_two_ranks_with_a_sharded_base_stop_and_resume_and_make_the_steps_and_th
         assert ours.keys() == theirs.keys()
         for key, weight in ours.items():
             torch.testing.assert_close(weight, theirs[key], rtol=2e-2, atol=1e-4, msg=key)
-    assert "| base model trained in | bf16 |" in (tmp_path / "resumed" / "adapter" / "README.md").read_text()
+    assert result["base_sharded"] and not reference["base_sharded"]
+    card = (tmp_path / "resumed" / "adapter" / "README.md").read_text()
+    assert "| base model trained in | bf16, sharded across 2 GPUs |" in card

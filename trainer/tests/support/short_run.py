@@ -48,6 +48,7 @@ def run(
     dropout: float = 0.0,
     on_gpu: bool = False,
     variant: str = "lora",
+    packing: bool = False,
     **changes: Any,
 ) -> tuple[TrainingResult, list[dict[str, Any]]]:
     """Trains `model`; returns its outcome and its events. `prepare` gets the network before the first step.
@@ -87,5 +88,6 @@ def run(
         directory=directory,
         resume=resume,
         probe_largest=probe_largest,
+        packing=packing,
     )
     return outcome, events

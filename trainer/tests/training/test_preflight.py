@@ -14,12 +14,14 @@ from support import tiny_models
 from transformers import AutoConfig
 
 from tunebase_trainer import disk_space
-from tunebase_trainer.contract import HEADROOM
+from tunebase_trainer.contract import HEADROOM, MICRO_BATCH_TOKENS, OVERHEAD_BYTES
+from tunebase_trainer.data.dataset import Dataset, Row
 from tunebase_trainer.errors import TrainerError
-from tunebase_trainer.model import base_model, loading
+from tunebase_trainer.model import base_model, distributed, loading
 from tunebase_trainer.training import preflight
-from tunebase_trainer.training.gpu_memory import GIB, MemoryEstimate, ParameterCounts, estimate_memory
+from tunebase_trainer.training.gpu_memory import GIB, LOSS_BYTES, MemoryEstimate, ParameterCounts, estimate_memory
 from tunebase_trainer.training.preflight import Placement
+from tunebase_trainer.training.schedule import make_schedule
 
 HYPER = {"max_length": 8192, "lora_rank": 16}
 
@@ -206,10 +208,12 @@ def test_a_run_on_a_gpu_that_is_too_small_is_rejected_before_loading(
     preflight.run_preflight(tmp_path, hyper, 100, tmp_path, 1)
     # Two that have no room for the base each have room for half of it.
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert preflight.run_preflight(tmp_path, hyper, 100, tmp_path, 2).sharded, "one may have no room for all of it"
+    free = gib(2)
     assert not preflight.run_preflight(tmp_path, hyper, 100, tmp_path, 2).sharded
     memory = estimate_memory(preflight.count_parameters(config, 8, "all-linear"), "nf4")
     free = memory.required(100) - 1
-    assert preflight.run_preflight(tmp_path, hyper, 100, tmp_path, 2) == Placement("nf4", True)
+    assert preflight.run_preflight(tmp_path, hyper, 100, tmp_path, 2) == Placement("nf4", True, 100)
     free = memory.sharded(2).required(100) - 1
     with pytest.raises(TrainerError, match="are free"):
         preflight.run_preflight(tmp_path, hyper, 100, tmp_path, 2)
@@ -230,21 +234,31 @@ def test_auto_means_bf16_where_the_whole_base_fits_with_full_micro_batches(
     AutoConfig.for_model("qwen3", **QWEN3_8B).save_pretrained(tmp_path)
     hyper = {"lora_rank": 16, "max_length": 2048, "batch_size": 8}
 
-    def placed(gpus: int = 1, **changes: Any) -> Placement:
-        return preflight.run_preflight(tmp_path, {**hyper, **changes}, 2048, tmp_path, gpus)
+    def placed(gpus: int = 1, **changes: Any) -> tuple[str, bool]:
+        placement = preflight.run_preflight(tmp_path, {**hyper, **changes}, 2048, tmp_path, gpus)
+        return placement.quantization, placement.sharded
 
     limit = HEADROOM * estimate_memory(qwen3_8b(16), "none").likely(8 * 2048, 151_936)
     assert gib(31) < limit < gib(37)
     free = limit + 1
-    assert placed() == placed(quantization="auto") == Placement("none", False)
-    assert placed(quantization="nf4") == Placement("nf4", False)
+    assert placed() == placed(quantization="auto") == ("none", False)
+    assert placed(quantization="nf4") == ("nf4", False)
     free = limit - 1
-    assert placed() == Placement("nf4", False)
-    assert placed(batch_size=4) == Placement("none", False), "its micro-batches are smaller"
-    assert placed(quantization="none") == Placement("none", False), "with smaller micro-batches than it could have"
+    assert placed() == ("nf4", False)
+    assert placed(batch_size=4) == ("none", False), "its micro-batches are smaller"
+    assert placed(quantization="none") == ("none", False), "with smaller micro-batches than it could have"
     free = gib(15)
-    assert placed(2) == Placement("nf4", False)
-    assert placed(2, quantization="none") == Placement("none", True)
+    assert placed(2) == ("nf4", False)
+    assert placed(2, quantization="none") == ("none", True)
+    # Half of the base on each of two GPUs leaves room for full micro-batches. DoRA and PiSSA need all of it on each.
+    free = HEADROOM * estimate_memory(qwen3_8b(16), "none").sharded(2).likely(2048, 151_936) + 1
+    assert gib(12) < free < gib(17)
+    assert placed(1, batch_size=2) == ("nf4", False)
+    assert placed(2, batch_size=2) == ("none", True)
+    assert placed(2, batch_size=2, lora_variant="dora") == ("nf4", False)
+    free -= 2
+    assert placed(2, batch_size=2) == ("nf4", False)
+    free = gib(15)
     with pytest.raises(TrainerError, match=r"in bf16"):
         placed(quantization="none")
     # A repository of quantized weights is loaded as it is.
@@ -252,6 +266,39 @@ def test_auto_means_bf16_where_the_whole_base_fits_with_full_micro_batches(
     (tmp_path / "config.json").write_text(json.dumps(config | {"quantization_config": {"quant_method": "fp8"}}))
     with pytest.raises(TrainerError, match="is stored in quantized form"):
         placed(quantization="none")
+
+
+def test_micro_batches_have_as_many_tokens_as_the_free_memory_has_room_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    free = 0.0
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Some GPU")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, gib(80)))
+    AutoConfig.for_model("qwen3", **QWEN3_8B).save_pretrained(tmp_path)
+    hyper = {"lora_rank": 16, "max_length": 2048, "batch_size": 8, "quantization": "none"}
+    memory = estimate_memory(qwen3_8b(16), "none")
+    fixed = memory.required(0) + OVERHEAD_BYTES + LOSS_BYTES
+
+    def placed(longest: int = 512, answers: int = 1) -> int | None:
+        return preflight.run_preflight(tmp_path, hyper, longest, tmp_path, 1, answers).micro_batch_tokens
+
+    free = fixed + 6000.5 * memory.per_token
+    assert placed() == 5888, "a multiple of 256"
+    assert placed(4096, answers=2) == 8192, "an example is never split"
+    free = fixed
+    assert placed() == 512, "one row at a time, as after running out of memory"
+    free = gib(80)
+    assert placed() == MICRO_BATCH_TOKENS
+    # On several GPUs the one with the least room decides.
+    monkeypatch.setattr(distributed, "max_over_ranks", lambda value: max(value, -1024))
+    assert placed() == 1024
+    assert make_schedule(run_hyper(), Dataset(rows=[Row([1], [1])]), None, 1024).micro_batch_tokens == 1024
+
+
+def run_hyper() -> dict[str, Any]:
+    return {"batch_size": 1, "num_epochs": 2, "warmup_steps": 0, "warmup_ratio": 0.0}
 
 
 def full(monkeypatch: pytest.MonkeyPatch, free: float) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
-from .dataset import IGNORED, Example, Pair
+from .dataset import IGNORED, Example, Pair, Row
 
 Batch = dict[str, torch.Tensor]
 
@@ -76,6 +76,42 @@ def collate(examples: Sequence[Example], pad: int) -> Batch:
         "labels": torch.tensor([row.labels + [IGNORED] * n for n, row in zip(fill, rows, strict=True)]),
         "lengths": torch.tensor([len(row.input_ids) for row in rows]),
         **({"reference": torch.tensor(references)} if references else {}),
+    }
+
+
+def pack_sequences(examples: Sequence[Example], tokens: int) -> list[list[int]]:
+    """The indices of `examples` in micro-batches of at most `tokens` tokens without padding; a longer one is alone.
+
+    First fit, the longest first.
+    """
+    packed: list[list[int]] = []
+    room: list[int] = []
+    for index in sorted(range(len(examples)), key=lambda i: examples[i].tokens, reverse=True):
+        size = examples[index].tokens
+        fitting = next((n for n, free in enumerate(room) if size <= free), None)
+        if fitting is None:
+            packed.append([index])
+            room.append(tokens - size)
+        else:
+            packed[fitting].append(index)
+            room[fitting] -= size
+    return packed
+
+
+def join(rows: Sequence[Row]) -> Batch:
+    """One sequence of all rows, with the position of each token in its row, and where each row starts (`boundaries`).
+
+    The first token of a row is not learned: another row precedes it.
+    """
+    ids = [token for row in rows for token in row.input_ids]
+    labels = [label for row in rows for label in (IGNORED, *row.labels[1:])]
+    lengths = torch.tensor([row.length for row in rows])
+    return {
+        "input_ids": torch.tensor([ids]),
+        "labels": torch.tensor([labels]),
+        "lengths": lengths,
+        "position_ids": torch.cat([torch.arange(row.length) for row in rows])[None],
+        "boundaries": torch.nn.functional.pad(lengths.cumsum(0), (1, 0)).to(torch.int32),
     }
 
 

@@ -1,11 +1,13 @@
 """Reads a training file and turns it into tokens, of which only the assistant's are learned.
 
-File formats: row_source.py and rows.py. How a conversation becomes tokens: rendering.py.
+File formats: row_source.py and rows.py. How a conversation becomes tokens: rendering.py, and in several processes
+rendered_rows.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,9 +17,10 @@ from ..errors import TrainerError
 from ..text import counted
 from . import row_source
 from .examples import IGNORED, Example, Pair, Row
-from .json_rows import RowProblem, load
-from .rendering import Renderer, RenderResult
-from .rows import FORMATS, PREFERENCE, PREFERENCES, Conversation, OtherFormat, conversation
+from .json_rows import load
+from .rendered_rows import RenderedRow, processes_for, render_rows
+from .rendering import Renderer
+from .rows import FORMATS, PREFERENCE, PREFERENCES, Conversation, conversation
 
 __all__ = ["IGNORED", "Dataset", "Example", "Pair", "Prompt", "Row", "read", "read_prompts"]
 
@@ -117,28 +120,36 @@ def read(
     max_length: int,
     what: str = "The training data",
     method: str = "supervised",
+    processes: int | None = None,
 ) -> Dataset:
-    """Reads a file; `what` names it in messages. Raises TrainerError `invalid_dataset` (with up to 20 lines, or
-    for rows of another `method`), `no_trainable_rows` or `no_chat_template`."""
+    """Reads a file; `what` names it in messages. `processes` render it, by default as many as help.
+
+    Raises TrainerError `invalid_dataset` (with up to 20 lines, or for rows of another `method`), `no_trainable_rows`
+    or `no_chat_template`.
+    """
     renderer = Renderer(tokenizer)
     data = Dataset(template_sha256=renderer.template_sha256)
     problems: list[str] = []
     kind: str | None = None
+    processes = processes if processes is not None else processes_for(path)
     try:
-        for number, text in row_source.iter_rows(path):
-            try:
-                before, kind = kind, _add_row(data, renderer, number, text, kind, max_length)
-                if before is None and kind is not None:
-                    _check_method(kind, method, what)
-            except OtherFormat as problem:
-                message = f"{what} is invalid: line {number}: {problem}"
-                raise TrainerError("invalid_dataset", message, row_source.CONVERT) from problem
-            except RowProblem as problem:
-                problems.append(f"line {number}: {problem}")
-                if len(problems) == MAX_PROBLEMS:
-                    break
-    except row_source.FileProblem as problem:
-        raise TrainerError("invalid_dataset", f"{what} {problem}.", problem.hint) from problem
+        with closing(render_rows(renderer, path, max_length, processes)) as rows:
+            for row in rows:
+                problem = _problem(row, kind)
+                if row.other_format:
+                    message = f"{what} is invalid: line {row.line}: {problem}"
+                    raise TrainerError("invalid_dataset", message, row_source.CONVERT)
+                if problem is not None:
+                    problems.append(f"line {row.line}: {problem}")
+                    if len(problems) == MAX_PROBLEMS:
+                        break
+                elif row.format is not None:
+                    if kind is None:
+                        _check_method(row.format, method, what)
+                    kind = row.format
+                    _add_row(data, row)
+    except row_source.FileProblem as invalid:
+        raise TrainerError("invalid_dataset", f"{what} {invalid}.", invalid.hint) from invalid
     if problems:
         raise TrainerError(
             "invalid_dataset",
@@ -172,33 +183,27 @@ def _check_method(kind: str, method: str, what: str) -> None:
     raise TrainerError("invalid_dataset", message, f'Use method "dpo", or rows of the form {FORMATS}')
 
 
-def _add_row(
-    data: Dataset, renderer: Renderer, number: int, text: str, kind: str | None, max_length: int
-) -> str | None:
-    """Adds one row of the file; returns the file's format if it is known by now. Raises RowProblem."""
-    row = load(text)
-    if isinstance(row, dict) and row_source.META in row:
-        row_source.check_meta(row[row_source.META], row_source.META)
-        return kind
-    parsed = conversation(row)
-    if kind is not None and parsed.format != kind:
-        raise RowProblem("mixed_formats", f"is a {parsed.format} row, but the rows before it are {kind}")
-    if not parsed.learned:
+def _problem(row: RenderedRow, kind: str | None) -> str | None:
+    """What is wrong with a row, in a file whose rows so far have the format `kind`."""
+    if kind is not None and row.format is not None and row.format != kind:
+        return f"is a {row.format} row, but the rows before it are {kind}"
+    return row.problem
+
+
+def _add_row(data: Dataset, row: RenderedRow) -> None:
+    if row.result is None:
         data.skipped += 1
-        return parsed.format
-    rendered: RenderResult[Row] | RenderResult[Pair]
-    rendered = renderer.pair(parsed, max_length) if parsed.rejected is not None else renderer.rows(parsed, max_length)
-    data.too_long += [number] * rendered.too_long
-    if rendered.rows:
-        data.rows += [replace(row, line=number) for row in rendered.rows]
+        return
+    data.too_long += [row.line] * row.result.too_long
+    if row.result.rows:
+        data.rows += [replace(example, line=row.line) for example in row.result.rows]
         data.conversations += 1
-        data.truncated += rendered.truncated_tokens > 0
-        data.truncated_tokens += rendered.truncated_tokens
-        data.prompt_mismatches += rendered.prompt_mismatches
-        data.tools_unseen += bool(parsed.tools) and not renderer.shows_tools
-    elif not rendered.too_long:
+        data.truncated += row.result.truncated_tokens > 0
+        data.truncated_tokens += row.result.truncated_tokens
+        data.prompt_mismatches += row.result.prompt_mismatches
+        data.tools_unseen += row.tools_unseen
+    elif not row.result.too_long:
         data.skipped += 1
-    return parsed.format
 
 
 def _prompt(renderer: Renderer, parsed: Conversation, number: int) -> Prompt | None:

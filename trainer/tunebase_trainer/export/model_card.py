@@ -87,7 +87,8 @@ def _facts(summary: RunSummary) -> dict[str, str]:
         "method": f"direct preference optimization (DPO), beta {hyper['beta']:g}" if is_dpo else "supervised",
         "base model": f"`{summary.base_model}`"
         + (f", revision `{summary.base_revision}`" if summary.base_revision else ""),
-        "base model trained in": FORMAT_NAMES[hyper["quantization"]],
+        "base model trained in": FORMAT_NAMES[hyper["quantization"]]
+        + (f", sharded across {summary.base_on_gpus} GPUs" if summary.base_on_gpus > 1 else ""),
         "data": data.describe(),
         "chat template": f"SHA-256 `{data.template_sha256}`, in `chat_template.jinja`",
         "validation": validation.describe() if validation else "none",

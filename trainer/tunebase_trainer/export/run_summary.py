@@ -23,3 +23,5 @@ class RunSummary:
     trainable_parameters: int
     versions: dict[str, str]
     evaluation: Evaluation | None = None
+    base_on_gpus: int = 1
+    """How many GPUs divided the base model."""

@@ -196,6 +196,11 @@ def max_over_ranks(value: int) -> int:
     return int(all_reduce(torch.tensor(value), torch.distributed.ReduceOp.MAX))
 
 
+def min_over_ranks(value: int) -> int:
+    """The smallest value of any rank. Collective."""
+    return -max_over_ranks(-value)
+
+
 def all_reduce(values: Any, operation: Any = None) -> Any:
     """A tensor's sum over all ranks, or the result of another operation. Collective."""
     if not is_distributed():

@@ -13,6 +13,7 @@ from ..contract import (
     CONTEXT_BYTES,
     HEADROOM,
     LOGIT_BYTES,
+    MICRO_BATCH_TOKENS,
     NF4_BYTES,
     OVERHEAD_BYTES,
     PLAIN_BYTES,
@@ -24,6 +25,8 @@ GIB = 2**30
 
 Quantization = Literal["nf4", "none"]
 """The base model's number format in memory; `none` is bf16."""
+LOSS_BYTES = 2**30
+"""What the loss takes on a GPU: 2**26 logits at a time (loss.py), in bf16 and three times in fp32, rounded up."""
 FORMAT_NAMES: dict[Quantization, str] = {"nf4": "NF4", "none": "bf16"}
 
 
@@ -90,10 +93,35 @@ def estimate_memory(counts: ParameterCounts, quantization: Quantization) -> Memo
     )
 
 
-def automatic_quantization(counts: ParameterCounts, tokens: int, vocabulary: int, available: float) -> Quantization:
-    """What `auto` means on a GPU: bf16 if each GPU has room for the whole base and full micro-batches, else NF4."""
-    expected = HEADROOM * estimate_memory(counts, "none").likely(tokens, vocabulary)
-    return "none" if expected <= available else "nf4"
+def is_sharded(memory: MemoryEstimate, tokens: int, vocabulary: int, available: float, gpus: int) -> bool:
+    """Whether `gpus` divide the base instead of each holding all of it.
+
+    Then one is not likely to have room for it and `tokens`, the longest row.
+    """
+    return gpus > 1 and memory.likely(tokens, vocabulary) > available
+
+
+def automatic_quantization(
+    counts: ParameterCounts, tokens: int, vocabulary: int, available: float, gpus: int
+) -> Quantization:
+    """What `auto` means on GPUs with `available` bytes each.
+
+    bf16 if each has room for the whole base and full micro-batches, or if `gpus` do that share the base; else NF4.
+    """
+    whole = estimate_memory(counts, "none")
+    layouts = [whole, whole.sharded(gpus)] if gpus > 1 else [whole]
+    fits = any(HEADROOM * layout.likely(tokens, vocabulary) <= available for layout in layouts)
+    return "none" if fits else "nf4"
+
+
+def fitting_micro_batch(memory: MemoryEstimate, longest: int, available: float) -> int:
+    """The most padded tokens per micro-batch for which `available` bytes have room, at most MICRO_BATCH_TOKENS.
+
+    No less than `longest`, an example's own padded tokens. It leaves no reserve: the largest micro-batch runs
+    before the first step, and half as many tokens are tried if the GPU runs out of memory (oom.py).
+    """
+    room = (available - memory.required(0) - OVERHEAD_BYTES - LOSS_BYTES) / memory.per_token
+    return max(longest, min(MICRO_BATCH_TOKENS, math.floor(room) // 256 * 256))
 
 
 def peak_memory() -> str | None:

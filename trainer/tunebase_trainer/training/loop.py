@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..data.batches import pack
-from ..data.dataset import Example, Pair
+from ..data.batches import collate, join, pack
+from ..data.dataset import Example, Pair, Row
 from ..gpu_errors import is_out_of_gpu_memory
-from ..model import distributed
+from ..kernels import packed_attention
+from ..model import distributed, precision
 from . import preference
 from .checkpoint_state import TrainingState
 from .checkpoints import CheckpointCallback, Plan
 from .early_stopping import BestAdapterCallback, load_adapter_weights, save_adapter_weights
-from .loss import TrainingDiverged, check_projection, non_finite_loss_error
+from .loss import TrainingDiverged, check_projection, non_finite_loss_error, token_losses
 from .oom import LargestBatchProbe, next_smaller_micro_batch, out_of_memory_error
 from .progress_callback import ProgressCallback
 from .trainer import make_trainer, rows_per_step, training_arguments
@@ -50,6 +52,7 @@ class TrainingRun:
     plan: Plan
     directory: Path
     probe_largest: bool
+    joins_rows: bool
 
 
 def train(
@@ -66,12 +69,14 @@ def train(
     directory: Path,
     resume: Checkpoint | None = None,
     probe_largest: bool = False,
+    packing: bool = False,
 ) -> TrainingResult:
     """Trains in place, from the checkpoint `resume` if there is one; checkpoints are saved in `directory`.
 
     With validation rows the adapter ends up as that of the lowest validation loss. `probe_largest`: the largest
     micro-batch runs before the first step. When the GPU runs out of memory, training continues from the newest
     checkpoint, or from the start, with micro-batches of half as many tokens and the same batch size.
+    `packing`: rows follow each other without padding where the model keeps them apart.
 
     Raises TrainerError `non_finite_loss`, `out_of_memory` and `invalid_input`, Stopped when `plan` requests it, and on
     one of several GPUs RestartNeeded instead of continuing.
@@ -83,9 +88,11 @@ def train(
         save_adapter_weights(net, start)
     if resume is not None:
         micro_batch_tokens = min(micro_batch_tokens, resume[1].micro_batch_tokens)
+    joins_rows = packing and _enable_packing(net, rows, plan.emit)
     run = TrainingRun(
-        net, padding_token(tokenizer), rows, validation, hyper, warmup_steps, on_gpu, plan, directory, probe_largest
-    )
+        net, padding_token(tokenizer), rows, validation, hyper, warmup_steps, on_gpu, plan, directory, probe_largest,
+        joins_rows,
+    )  # fmt: skip
     newest = NewestCheckpoint(resume)
     while True:
         try:
@@ -107,6 +114,29 @@ def train(
         if newest.checkpoint is None:
             load_adapter_weights(net, start)
         _report_smaller_micro_batch(plan, newest, micro_batch_tokens, hyper["batch_size"])
+
+
+def _enable_packing(net: Any, rows: list[Example], emit: Callable[..., None]) -> bool:
+    """Whether rows can be packed; logs why not."""
+
+    @torch.no_grad()
+    def losses(texts: list[list[int]], joined: bool) -> torch.Tensor:
+        examples = [Row(ids, ids) for ids in texts]
+        batch = join(examples) if joined else collate(examples, 0)
+        batch = {name: tensor.to(net.device) for name, tensor in batch.items()}
+        training = net.training
+        net.eval()
+        with precision.autocast(net.device.type):
+            found, _ = token_losses(net, batch)
+        net.train(training)
+        return found
+
+    reason = "preference pairs are not packed" if isinstance(rows[0], Pair) else packed_attention.enable(net, losses)
+    if reason is None:
+        emit("log", level="info", message="Rows are packed without padding.")
+    else:
+        emit("log", level="warn", message=f"Rows are not packed: {reason}.")
+    return reason is None
 
 
 class NewestCheckpoint:
@@ -171,7 +201,9 @@ def _run_once(run: TrainingRun, micro_batch_tokens: int, newest: NewestCheckpoin
         eval_steps=plan.eval_steps,
         on_gpu=run.on_gpu,
     )
-    trainer = make_trainer(run.net, run.pad, run.rows, run.validation, hyper, micro_batch_tokens, arguments)
+    trainer = make_trainer(
+        run.net, run.pad, run.rows, run.validation, hyper, micro_batch_tokens, arguments, run.joins_rows
+    )
     state = resume[1] if resume is not None else None
     trainer.tokens_seen = state.trained_tokens if state is not None else 0
     progress = ProgressCallback(trainer, plan, state)

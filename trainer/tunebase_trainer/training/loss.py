@@ -30,7 +30,8 @@ def count_learned_tokens(batch: dict[str, torch.Tensor]) -> int:
 def token_losses(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     """The cross entropy of each learned token, in nats, and a mask [rows, tokens - 1] of those tokens.
 
-    No attention mask: rows are padded at the end, and attention is causal.
+    No attention mask: rows are padded at the end, and attention is causal. Rows of a joined batch are kept apart by
+    their boundaries (kernels/packed_attention.py).
     """
     causal = getattr(model, "module", model)
     head = causal.get_output_embeddings()
@@ -45,7 +46,7 @@ def token_losses(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tens
 
     hook = head.register_forward_pre_hook(catch)
     try:
-        model(input_ids=batch["input_ids"], use_cache=False)
+        model(input_ids=batch["input_ids"], use_cache=False, **_boundaries(batch))
     finally:
         hook.remove()
     targets = batch["labels"][:, 1:]
@@ -54,6 +55,18 @@ def token_losses(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tens
     cap = getattr(causal.config, "final_logit_softcapping", None)
     losses: torch.Tensor = _CrossEntropy.apply(hidden, head.weight, targets[learned], cap)
     return losses, learned
+
+
+def _boundaries(batch: dict[str, torch.Tensor]) -> dict[str, Any]:
+    """Of a joined batch, the arguments that transformers passes to its attention."""
+    if "boundaries" not in batch:
+        return {}
+    starts, longest = batch["boundaries"], int(batch["lengths"].max())
+    return {
+        "position_ids": batch["position_ids"],
+        **{f"cu_seq_lens_{side}": starts for side in "qk"},
+        **{f"max_length_{side}": longest for side in "qk"},
+    }
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from ..data.batches import collate, largest_micro_batch, padded_tokens
+from ..data.batches import largest_micro_batch, pack_sequences, padded_tokens
 from ..data.dataset import Example
 from ..errors import TrainerError
 from ..text import counted
@@ -22,8 +22,12 @@ class LargestBatchProbe(TrainerCallback):  # type: ignore[misc]  # transformers'
 
     def __init__(self, trainer: Any, rows: list[Example], tokens: int, rows_per_step: int) -> None:
         self.trainer = trainer
-        largest = [rows[index] for index in largest_micro_batch(rows, tokens, rows_per_step)]
         longest = max(rows, key=lambda row: row.length)
+        if trainer.joins_rows:
+            most = sorted(rows, key=lambda row: row.length, reverse=True)[:rows_per_step]
+            largest = [most[index] for index in max(pack_sequences(most, tokens), key=len)]
+        else:
+            largest = [rows[index] for index in largest_micro_batch(rows, tokens, rows_per_step)]
         self.batches = [largest] if longest.length == largest[0].length else [largest, [longest]]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -34,7 +38,7 @@ class LargestBatchProbe(TrainerCallback):  # type: ignore[misc]  # transformers'
         trainer.current_gradient_accumulation_steps = 1
         # The random numbers are restored: the run is the same with and without this.
         with torch.random.fork_rng(devices=[torch.cuda.current_device()] if torch.cuda.is_available() else []):
-            trainer.training_step(model, [collate(batch, trainer.pad) for batch in self.batches], 1)
+            trainer.training_step(model, [trainer.to_batch(batch) for batch in self.batches], 1)
         del moments
         model.zero_grad()
         trainer.tokens_seen = tokens_seen

@@ -26,6 +26,8 @@ from .gpu_memory import (
     Quantization,
     automatic_quantization,
     estimate_memory,
+    fitting_micro_batch,
+    is_sharded,
 )
 
 # The adapter, and two checkpoints with the adapter and its optimizer state.
@@ -41,6 +43,8 @@ class Placement:
     quantization: Quantization
     sharded: bool
     """Over all GPUs, because one has no room for it."""
+    micro_batch_tokens: int | None = None
+    """The most padded tokens per micro-batch that fit on every GPU; None on a CPU."""
 
 
 def run_preflight(
@@ -56,7 +60,8 @@ def run_preflight(
     `max_sequence_length`: tokens of the longest sequence. `sequences_per_example`: the fewest that run at once, two for
     a preference pair.
 
-    Decides what `quantization` = auto means (NF4 on a CPU), and whether the base is sharded.
+    Decides what `quantization` = auto means (NF4 on a CPU), whether the base is sharded, and how many tokens a
+    micro-batch has.
     `TUNEBASE_SHARD_BASE_MODEL=1` shards it in any case, which leaves room for longer rows and costs the time for
     gathering the layers.
 
@@ -83,18 +88,22 @@ def run_preflight(
 
     lora_targets = hyper.get("lora_targets", "all-linear")
     config = AutoConfig.from_pretrained(model)
-    rank = adapter_rank(hyper.get("lora_variant", "lora"), hyper["lora_rank"])
+    vocabulary = config.get_text_config().vocab_size
+    variant = hyper.get("lora_variant", "lora")
+    can_shard = variant == "lora"  # the others need the whole base on each GPU
+    rank = adapter_rank(variant, hyper["lora_rank"])
     counts = count_parameters(config, rank, lora_targets)
     device = torch.cuda.current_device()
     available = torch.cuda.mem_get_info(device)[0]
     longest = max_sequence_length * sequences_per_example
     if asked == "auto":
         tokens = max(longest, min(hyper["batch_size"] // num_gpus * longest, MICRO_BATCH_TOKENS))
-        chosen = automatic_quantization(counts, tokens, config.get_text_config().vocab_size, available)
+        chosen = automatic_quantization(counts, tokens, vocabulary, available, num_gpus if can_shard else 1)
         asked = "nf4" if distributed.any_rank(chosen == "nf4") else "none"
     quantization: Quantization = asked
     memory, in_nf4 = estimate_memory(counts, quantization), estimate_memory(counts, "nf4")
-    sharded = distributed.any_rank(requested or (num_gpus > 1 and memory.required(longest) > available))
+    divided = can_shard and is_sharded(memory, longest, vocabulary, available, num_gpus)
+    sharded = distributed.any_rank(requested or divided)
     if sharded:
         memory, in_nf4 = memory.sharded(num_gpus), in_nf4.sharded(num_gpus)
     gpu = torch.cuda.get_device_name(device)
@@ -107,7 +116,8 @@ def run_preflight(
     )
     what = "The adapter with its checkpoints" + "".join(f" and export = {export}" for export in exports)
     check_disk_space(output, needed, what)
-    return Placement(quantization, sharded)
+    fitting = distributed.min_over_ranks(fitting_micro_batch(memory, longest, available))
+    return Placement(quantization, sharded, fitting)
 
 
 def is_stored_quantized(model: Path) -> bool:

@@ -44,7 +44,7 @@ def automatic_eval_steps(total_steps: int, epochs: int, training_tokens: int, va
 def make_schedule(
     hyper: dict[str, Any], data: Dataset, validation: Dataset | None, micro_batch_tokens: int | None = None
 ) -> Schedule:
-    """`micro_batch_tokens`: those of a run that is restarted because more did not fit."""
+    """`micro_batch_tokens`: those for which the GPUs have room, if that is known."""
     steps_per_epoch = math.ceil(len(data.rows) / hyper["batch_size"])
     total_steps = steps_per_epoch * hyper["num_epochs"]
     warmup_steps = hyper["warmup_steps"]

@@ -15,7 +15,7 @@ log = logging.getLogger("tunebase")
 
 def grace_seconds() -> float:
     """How long the platform waits between SIGTERM and SIGKILL. The operator sets it."""
-    return float(os.environ.get("TUNEBASE_SHUTDOWN_GRACE_SECONDS", "25"))
+    return float(os.environ.get("TUNEBASE_SHUTDOWN_GRACE_SECONDS") or 25)
 
 
 @contextmanager

@@ -23,8 +23,8 @@ for anyone who replaces it:
     over; its checkpoint comes before.
   - `{"type":"result", "base_model","base_revision","rows","validation_rows","steps","first_loss","last_loss",
     "best_step","best_validation_loss","trained_tokens","trainable_parameters","versions","chat_template_sha256",
-    "quantization","evaluation"}`: the last event of a completed training; the adapter is in `output`. `quantization`
-    (what `auto` has resolved to) and `evaluation` may be absent.
+    "quantization","base_sharded","evaluation"}`: the last event of a completed training; the adapter is in `output`.
+    `quantization` (what `auto` has resolved to), `base_sharded` and `evaluation` may be absent.
   - `{"type":"error","code","message","hint"}`: the last event of a failed training.
 - SIGTERM asks it to save a checkpoint at the end of the current step, report it and `stopped`, and exit. A signal needs
   no listening thread, and a process that has not installed a handler yet ends by it, which is right: there is nothing
@@ -55,8 +55,8 @@ INHERITED_VARIABLES = (
     "NVIDIA_VISIBLE_DEVICES", "PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "OMP_NUM_THREADS",
     "TRITON_CACHE_DIR", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_TOKEN",
     "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE",
-    "TUNEBASE_EVALUATION_SECONDS", "TUNEBASE_MODEL_CACHE", "TUNEBASE_SAMPLE_COUNT", "TUNEBASE_SHARD_BASE_MODEL",
-    "TUNEBASE_STACK", "TUNEBASE_CPU_DTYPE",
+    "TUNEBASE_EVALUATION_SECONDS", "TUNEBASE_LIGER", "TUNEBASE_MODEL_CACHE", "TUNEBASE_PACKING",
+    "TUNEBASE_SAMPLE_COUNT", "TUNEBASE_SHARD_BASE_MODEL", "TUNEBASE_STACK", "TUNEBASE_CPU_DTYPE",
 )  # fmt: skip
 INHERITED_PREFIXES = ("NCCL_", "HF_XET_")
 # How libraries say that they have no fast kernel for this GPU or model.

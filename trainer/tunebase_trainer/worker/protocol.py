@@ -169,6 +169,7 @@ class Manifest(Message):
     best_step: int | None = None
     best_validation_loss: FiniteFloat | None = None
     hyperparameters: Hyperparameters
+    base_sharded: bool = False
     trainable_parameters: int
     dataset_sha256: str
     rows: int

@@ -56,7 +56,7 @@ class WandbMirror:
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", __name__,
             cwd=TRAINER_DIR,
-            env={name: os.environ[name] for name in INHERITED_VARIABLES if name in os.environ} | folders,
+            env={name: os.environ[name] for name in INHERITED_VARIABLES if os.environ.get(name)} | folders,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,

@@ -84,15 +84,32 @@ export const likelyBytes = (memory: Memory, tokens: number, vocabulary: number):
   neededBytes(memory, tokens) + gpuMemory.overheadBytes + gpuMemory.logitBytes * tokens * vocabulary;
 
 /**
- * What `auto` means on a GPU with `available` bytes: bf16 if each GPU has room for the whole base and full micro-batches, else
- * NF4. It never shards a base in bf16, because gathering its layers takes four times as long as in NF4.
+ * Whether `gpus` divide the base instead of each holding all of it: one is not likely to have room for it and `tokens`, the
+ * longest row.
  */
-export const automaticQuantization = (
+export const isSharded = (
+  memory: Memory,
+  tokens: number,
+  vocabulary: number,
+  available: number,
+  gpus: number,
+): boolean => gpus > 1 && likelyBytes(memory, tokens, vocabulary) > available;
+
+/**
+ * What `auto` means on GPUs with `available` bytes each: bf16 if each has room for the whole base and full micro-batches, or if
+ * `gpus` do that share the base; else NF4.
+ */
+export function automaticQuantization(
   counts: MemoryCounts,
   tokens: number,
   vocabulary: number,
   available: number,
-): Quantization =>
-  gpuMemory.headroom * likelyBytes(memoryOf(counts, "none"), tokens, vocabulary) <= available
-    ? "none"
-    : "nf4";
+  gpus: number,
+): Quantization {
+  const whole = memoryOf(counts, "none");
+  const layouts = gpus > 1 ? [whole, sharedMemory(whole, gpus)] : [whole];
+  const fits = layouts.some((layout) =>
+    gpuMemory.headroom * likelyBytes(layout, tokens, vocabulary) <= available
+  );
+  return fits ? "none" : "nf4";
+}

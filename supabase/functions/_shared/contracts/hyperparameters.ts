@@ -162,7 +162,7 @@ export const hyperparameters = {
     help:
       "Number format of the frozen base model: NF4 (4 bits), or none (bf16). bf16 is more accurate, and needs more memory.",
     cli: { flag: "--quantization", value: "format", help: "the base model's: nf4, none (bf16), or auto" },
-    docs: { unset: '`"none"` (bf16) if the base fits each GPU, else `"nf4"`' },
+    docs: { unset: '`"none"` (bf16) if the base fits the GPUs, else `"nf4"`' },
   },
   use_rslora: {
     kind: "switch",

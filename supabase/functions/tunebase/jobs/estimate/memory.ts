@@ -3,6 +3,7 @@ import { limits } from "../../../_shared/contracts/limits.ts";
 import {
   automaticQuantization,
   gpuMemory,
+  isSharded,
   likelyBytes,
   type MemoryCounts,
   memoryOf,
@@ -57,10 +58,9 @@ export function estimateMemory(shape: Shape, gpu: Gpu, plan: Plan, longest: numb
   const { counts, vocabulary } = known;
   const quantization = resolveQuantization(shape, gpu, plan, longest);
   const memory = memoryOf(counts, quantization);
-  const largest = largestMicroBatch(plan.batch_size, longest);
-  const isSharded = available !== null && gpu.num_gpus > 1 &&
-    likelyBytes(memory, longest, vocabulary) / gib > available;
-  const onEach = isSharded ? sharedMemory(memory, gpu.num_gpus) : memory;
+  const largest = largestMicroBatch(plan.batch_size, gpu, longest);
+  const sharded = available !== null && shards(gpu, quantization, known, longest);
+  const onEach = sharded ? sharedMemory(memory, gpu.num_gpus) : memory;
   const total = (tokens: number) => likelyBytes(onEach, tokens, vocabulary) / gib;
   const required = {
     low: round(total(longest)),
@@ -77,7 +77,7 @@ export function estimateMemory(shape: Shape, gpu: Gpu, plan: Plan, longest: numb
       }, LoRA with Adam in fp32, and ` +
       `checkpointed activations for micro-batches of up to ${largest} tokens. \`low\` is for the longest row, with ` +
       `${longest}, to which the trainer falls back.` +
-      (isSharded ? ` The base model does not fit on one GPU and is sharded across ${gpu.num_gpus}.` : "") +
+      (sharded ? ` The base model does not fit on one GPU and is sharded across ${gpu.num_gpus}.` : "") +
       (available === null ? " This model is trained on the CPU." : ""),
   };
 }
@@ -89,8 +89,33 @@ export function resolveQuantization(shape: Shape, gpu: Gpu, plan: Plan, longest:
   if (plan.quantization !== "auto") return plan.quantization;
   const known = count(shape, plan);
   if (known === null || gpu.gpu_memory_gb === 0) return "nf4";
-  const tokens = largestMicroBatch(plan.batch_size, longest);
-  return automaticQuantization(known.counts, tokens, known.vocabulary, gpu.gpu_memory_gb * gib);
+  const tokens = largestMicroBatch(plan.batch_size, gpu, longest);
+  const gpus = canShard(plan) ? gpu.num_gpus : 1;
+  return automaticQuantization(known.counts, tokens, known.vocabulary, gpu.gpu_memory_gb * gib, gpus);
+}
+
+/**
+ * Whether the run divides the base in bf16 although a copy in NF4 fits each GPU. It is more accurate and takes more time:
+ * every micro-batch gathers each layer.
+ */
+export function shardsByChoice(shape: Shape, gpu: Gpu, plan: Plan, longest: number): boolean {
+  const known = count(shape, plan);
+  return known !== null && gpu.gpu_memory_gb > 0 &&
+    resolveQuantization(shape, gpu, plan, longest) === "none" &&
+    shards(gpu, "none", known, longest) && !shards(gpu, "nf4", known, longest);
+}
+
+/** The trainer's DoRA and PiSSA need the whole base on each GPU. */
+const canShard = ({ lora_variant }: Adapter) => lora_variant === "lora";
+
+function shards(
+  gpu: Gpu,
+  quantization: Quantization,
+  { counts, vocabulary }: Known,
+  longest: number,
+): boolean {
+  const memory = memoryOf(counts, quantization);
+  return isSharded(memory, longest, vocabulary, gpu.gpu_memory_gb * gib, gpu.num_gpus);
 }
 
 /** Why a base model cannot be trained in bf16 on these GPUs, not even with the shortest rows; null if it may fit. */
@@ -107,10 +132,12 @@ export function explainUnquantizedMisfit(shape: Shape, gpu: Gpu, adapter: Adapte
     `${gpu.num_gpus} × ${gpu.gpu_memory_gb} GB are configured for this model. Use "nf4" or "auto".`;
 }
 
-function count(
-  shape: Shape,
-  { lora_rank, lora_variant }: Adapter,
-): { counts: MemoryCounts; vocabulary: number } | null {
+interface Known {
+  counts: MemoryCounts;
+  vocabulary: number;
+}
+
+function count(shape: Shape, { lora_rank, lora_variant }: Adapter): Known | null {
   const { parameters, hidden_size: hidden, layers, vocab_size: vocabulary } = shape;
   if (parameters === null || hidden === null || layers === null || vocabulary === null) return null;
   const embeddings = Math.min(2 * vocabulary * hidden, parameters);
@@ -130,7 +157,8 @@ function count(
   };
 }
 
-const largestMicroBatch = (batchSize: number, longest: number) =>
-  Math.max(longest, Math.min(batchSize * longest, limits.microBatchTokens));
+/** Each GPU gets its share of a batch. */
+const largestMicroBatch = (batchSize: number, { num_gpus }: Gpu, longest: number) =>
+  Math.max(longest, Math.min(Math.floor(batchSize / num_gpus) * longest, limits.microBatchTokens));
 
 const round = (value: number) => Math.round(value * 10) / 10;

@@ -9,7 +9,7 @@ import type { Platform } from "../../../_shared/platform.ts";
 import { GpuConfig, type TrainingHyperparameters } from "../../../_shared/protocol.ts";
 import type { BaseModelRow, CountedFile, EstimateInputs } from "../../rows.ts";
 import { countCharacters } from "./characters.ts";
-import { estimateMemory } from "./memory.ts";
+import { estimateMemory, shardsByChoice } from "./memory.ts";
 import { Sample, takeSample } from "./sample.ts";
 import { estimateFile, type FileEstimate, type Range } from "./statistics.ts";
 
@@ -86,6 +86,13 @@ export function makeEstimate(
     warnings.push(
       `The run may not fit in GPU memory: it needs at least about ${memory.required_gb?.low} GB, and a GPU has ` +
         `${memory.available_gb} GB. Use a smaller max_length.`,
+    );
+  }
+  if (shardsByChoice(model, gpu, plan, longest)) {
+    warnings.push(
+      `The base model is trained in bf16, sharded across ${gpu.num_gpus} GPUs. Each step gathers its layers, which can ` +
+        "take longer than the configured or measured speed implies. `quantization` `nf4` puts a whole copy on each GPU: " +
+        "faster, and less accurate.",
     );
   }
   return {
