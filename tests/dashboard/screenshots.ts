@@ -94,7 +94,7 @@ try {
     seconds_left: 214,
   });
   await tunebase
-    .sql`update tunebase.jobs set cost_usd = 0.3127, started_at = now() - interval '9 minutes'
+    .sql`update tunebase.jobs set cost_usd = 0.1127, started_at = now() - interval '9 minutes'
     where suffix = 'triage-v2'`;
   await make("night-run", 3);
 

@@ -1,6 +1,7 @@
 /** Aborting the body of a response after the garbage collector has run, in a process that can run it. */
 import { assertEquals } from "#assert";
 import { root } from "../../local/state_dir.ts";
+import { abortable } from "../../supabase/functions/_shared/abortable.ts";
 
 const script = `
 import { abortable } from ${
@@ -48,4 +49,31 @@ Deno.test("an aborted stream ends, also after the garbage collector has run", as
     ended: "too long",
     cancelled: true,
   });
+});
+
+Deno.test("a body that has ended, failed or been cancelled no longer listens to its signal", async () => {
+  const { signal } = new AbortController();
+  let listeners = 0;
+  const { addEventListener, removeEventListener } = signal;
+  signal.addEventListener = (...all: Parameters<typeof addEventListener>) => {
+    listeners += 1;
+    addEventListener.apply(signal, all);
+  };
+  signal.removeEventListener = (...all: Parameters<typeof removeEventListener>) => {
+    listeners -= 1;
+    removeEventListener.apply(signal, all);
+  };
+  const open = (body: BodyInit) => abortable(new Response(body), signal);
+
+  const whole = open("all of it");
+  assertEquals(listeners, 1);
+  assertEquals(await whole.text(), "all of it");
+  assertEquals(listeners, 0);
+
+  await open("some of it").body?.cancel();
+  assertEquals(listeners, 0);
+
+  const broken = new ReadableStream({ pull: () => Promise.reject(new Error("reset")) });
+  assertEquals(await open(broken).text().catch((error) => error.message), "reset");
+  assertEquals(listeners, 0);
 });

@@ -8,9 +8,12 @@
 export function abortable(response: Response, signal: AbortSignal): Response {
   if (response.body === null) return response;
   const reader = response.body.getReader();
+  let abort = () => {};
+  // A listener keeps the signal's timer, and this body, for as long as the timeout, which is minutes.
+  const settle = () => signal.removeEventListener("abort", abort);
   const body = new ReadableStream<Uint8Array>({
     start(controller) {
-      const abort = () => {
+      abort = () => {
         controller.error(signal.reason);
         reader.cancel(signal.reason).catch(() => {}); // it may have failed with the same reason
       };
@@ -18,14 +21,23 @@ export function abortable(response: Response, signal: AbortSignal): Response {
       else signal.addEventListener("abort", abort, { once: true });
     },
     async pull(controller) {
-      // Also keeps the signal reachable: what combines signals holds the combination weakly.
-      signal.throwIfAborted();
-      const { done, value } = await reader.read();
-      if (signal.aborted) return;
-      if (done) controller.close();
-      else controller.enqueue(value);
+      try {
+        // Also keeps the signal reachable: what combines signals holds the combination weakly.
+        signal.throwIfAborted();
+        const { done, value } = await reader.read();
+        if (signal.aborted) return;
+        if (!done) return controller.enqueue(value);
+        settle();
+        controller.close();
+      } catch (error) {
+        settle();
+        throw error;
+      }
     },
-    cancel: (reason) => reader.cancel(reason),
+    cancel(reason) {
+      settle();
+      return reader.cancel(reason);
+    },
   }, { highWaterMark: 0 });
   return new Response(body, response);
 }
