@@ -90,8 +90,9 @@ try {
       await step("ruff check", [bin("ruff"), "check", ...everywhere], trainer);
       await step("ruff format", [bin("ruff"), "format", "--check", ...everywhere], trainer);
       await step("hadolint", [bin("hadolint"), "Dockerfile", "../inference/Dockerfile"], trainer);
-      // Finds the workflows itself. It would run whatever shellcheck is installed, which differs between machines.
-      await step("actionlint", [bin("actionlint"), "-shellcheck="]);
+      // By name: it finds them itself only in a Git repository. It would run whatever shellcheck is installed, which differs
+      // between machines.
+      await step("actionlint", [bin("actionlint"), "-shellcheck=", ...await workflows()]);
       // The emulator imports both packages. One cache: torch's types take most of the time.
       await step("mypy", [bin("mypy"), ".", "../local/emulators/inference"], trainer);
       for (const folder of ["inference", "local/emulators/inference"]) {
@@ -267,6 +268,14 @@ async function typed(): Promise<string[]> {
     }
   }
   return folders.sort();
+}
+
+/** The GitHub workflows, relative to the root. */
+async function workflows(): Promise<string[]> {
+  const folder = ".github/workflows";
+  const files: string[] = [];
+  for await (const { name } of Deno.readDir(join(root, folder))) files.push(`${folder}/${name}`);
+  return files.sort();
 }
 
 /** The test files among these files and folders, relative to the root and sorted by path. */
