@@ -285,7 +285,7 @@ Deno.test("a CSV file is uploaded, and its page shows rows before and after thei
   const [file] = (await user.openai.files.list()).data;
   await page.goto(`${tunebase.url}/dashboard/#/files/${file?.id}`);
   await page.getByRole("heading", { name: "Conversion" }).waitFor();
-  await page.getByText("prompt completion csv").waitFor();
+  await page.getByText("Prompt and completion (CSV)").waitFor();
   await page.getByText('{"id":"1","prompt":"What is up?","completion":"The sky"}').waitFor();
   await page.getByText('{"role":"assistant","content":"The sky"}').waitFor();
   await accessible(page, "file, converted");
