@@ -29,7 +29,9 @@ Deno.test("a preview shows the format, the row count and three rows before and a
   for (const args of [[], ["--preview"], ["--preview", "--to", path("out.jsonl")]]) {
     const { code, out } = await program.run(["files", "convert", file, ...args]);
     assertEquals(code, 0);
-    for (const part of ["prompt_completion_csv", "ignored   the fields id", "line 2", "line 4", '"c"}']) {
+    for (
+      const part of ["Prompt and completion (CSV)", "ignored   the fields id", "line 2", "line 4", '"c"}']
+    ) {
       assertStringIncludes(out, part);
     }
     assertEquals(out.includes("line 5"), false);
@@ -75,7 +77,7 @@ Deno.test("a Parquet file is converted, group by group", async () => {
   const file = fileURLToPath(new URL("../fixtures/chat.parquet", import.meta.url));
   const { code, out } = await program.run(["files", "convert", file, "--to", path("parquet.jsonl")]);
   assertEquals(code, 0);
-  for (const part of ["chat_parquet", "rows      5", "ignored   the fields id"]) {
+  for (const part of ["Chat (Parquet)", "rows      5", "ignored   the fields id"]) {
     assertStringIncludes(out, part);
   }
   assertEquals(

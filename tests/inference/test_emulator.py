@@ -349,15 +349,16 @@ async def test_generation_ends_when_the_client_leaves(
     monkeypatch.setattr(engine, "_advance", counting)
     for stream in (True, False):
         generated.clear()
-        await _leave_early(client, stream)
-        await asyncio.sleep(0.2)
-        count = len(generated)
-        await asyncio.sleep(0.3)
-        assert 0 < len(generated) == count < 200
+        await _leave_early(client, stream, generated)
+        count = -1
+        while count < len(generated) < 200:  # until it generates no more
+            count = len(generated)
+            await asyncio.sleep(0.5)
+        assert 0 < len(generated) < 200
 
 
-async def _leave_early(client: Client, stream: bool) -> None:
-    """Speaks ASGI: reads a little, then disconnects."""
+async def _leave_early(client: Client, stream: bool, generated: list[int]) -> None:
+    """Speaks ASGI: reads a little, or waits until tokens are generated, then disconnects."""
     body = json.dumps(client.body(None, "x", stream=stream, max_tokens=200, ignore_eos=True)).encode()
     headers = [(name.encode(), value.encode()) for name, value in client.headers(None).items()]
     left = asyncio.Event()
@@ -375,10 +376,18 @@ async def _leave_early(client: Client, stream: bool) -> None:
         if message.get("body", b"").count(b'"content"') and b"assistant" not in message["body"]:
             left.set()
 
-    if not stream:
-        asyncio.get_running_loop().call_later(0.1, left.set)
+    async def leave_once_begun() -> None:
+        for _ in range(3000):
+            await asyncio.sleep(0.01)
+            if generated:
+                break
+        left.set()
+
+    leaving = asyncio.create_task(leave_once_begun()) if not stream else None
     scope = {
         **{"type": "http", "method": "POST", "path": "/v1/chat/completions", "headers": headers, "query_string": b""},
         **{"asgi": {"version": "3.0", "spec_version": "2.3"}, "raw_path": b"", "root_path": ""},
     }
     await client.app(scope, receive, send)
+    if leaving is not None:
+        await leaving
