@@ -60,15 +60,18 @@ Deno.test("the database alone can enforce caps", async () => {
 Deno.test("a project's cap fails its running and queued jobs only", async () => {
   const [user, other] = [await tunebase.user(), await tunebase.user()];
   await sql`update tunebase.projects set spend_cap_usd = 20, max_running = 1 where id = ${user.projectId}`;
-  const { job, minutes } = await running(user);
+  const { job, attempt, minutes } = await running(user);
+  // Twelve dollars a minute: the cap is of this month, and the month may have begun minutes ago.
+  await sql`
+    update tunebase.attempts set gpu_config = gpu_config || '{"cost_per_gpu_hour": 720}' where id = ${attempt.id}`;
   const waiting = await createJob(user);
   await sql`update tunebase.projects set spend_cap_usd = null where id = ${other.projectId}`;
   const others = await running(other);
   await others.minutes(100);
-  await minutes(17);
+  await minutes(17 / 12);
   await tunebase.tick();
   assertStringIncludes((await warnings(user, job)).join(), "80% of its spend cap of 20.00 USD");
-  await minutes(4);
+  await minutes(4 / 12);
   await tunebase.tick();
   for (const one of [job, waiting]) {
     assertEquals((await jobNow(user, one)).error?.code, "spend_cap");
