@@ -61,7 +61,7 @@ Deno.test("a project's cap fails its running and queued jobs only", async () => 
   const [user, other] = [await tunebase.user(), await tunebase.user()];
   await sql`update tunebase.projects set spend_cap_usd = 20, max_running = 1 where id = ${user.projectId}`;
   const { job, attempt, minutes } = await running(user);
-  // Twelve dollars a minute: the cap is of this month, and the month may have begun minutes ago.
+  // $12 per minute: the cap is of this month, and the month may have begun minutes ago.
   await sql`
     update tunebase.attempts set gpu_config = gpu_config || '{"cost_per_gpu_hour": 720}' where id = ${attempt.id}`;
   const waiting = await createJob(user);
