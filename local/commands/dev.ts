@@ -21,7 +21,8 @@ Settings (environment):
   TUNEBASE_PORT     the stack's one port, 54321 unless set; 0 for any that is free. With --supabase the port of
                     the dashboard and RunPod, 54330 unless set
   TUNEBASE_DB_PORT  PostgreSQL's, 54322 unless set
-  TUNEBASE_HOME     where data, keys and logs are kept, .tunebase unless set (--supabase: .tunebase/supabase)
+  TUNEBASE_HOME     where data, keys and logs are kept, .tunebase unless set; with --supabase in its
+                    folder supabase
   TUNEBASE_INFERENCE_IDLE_SECONDS
                     the inference worker ends after this time without a request, 300 unless set
   TUNEBASE_FUNCTION_LIMITS
@@ -63,7 +64,8 @@ async function start() {
   }
   const command = join(cache, "tools/node_modules/.bin/supabase");
   return await startOnSupabase({
-    home: Deno.env.get("TUNEBASE_HOME") ? homeDirectory() : join(cache, "supabase"),
+    // Not the embedded stack's folder, which has other keys and another account.
+    home: join(homeDirectory(), "supabase"),
     supabase: supabaseContainers(command),
     port: portSetting("TUNEBASE_PORT", 54330),
     log,

@@ -105,6 +105,9 @@ export async function startOnSupabase(options: SupabaseStackOptions): Promise<Su
 
     const sql = postgres(project.dbUrl, { max: 4, idle_timeout: 20, onnotice: () => {} });
     started.push({ stop: () => sql.end({ timeout: 5 }) });
+    // After `supabase db reset`, the account is gone, and is created again.
+    const [user] = await sql`select from auth.users where email = ${keys.account?.email ?? ""}`;
+    if (user === undefined) delete keys.account;
     await registerSpeed(sql);
     await registerTokenizer({ url: project.url, keys, sql });
     // The containers' pg_cron does not know the functions' URL.

@@ -113,12 +113,13 @@ async function startProject(home: string) {
   return { supabase, calls, url, close };
 }
 
-/** Keys with the passwords that the roles of the shared server have. */
+/** Keys with the passwords that the roles of the shared server have, and an account that the database no longer has. */
 async function ownKeys(home: string): Promise<Keys> {
   const keys = await loadKeys(home);
   for (const role of ["tunebase_api", "tunebase_callback", "tunebase_scheduler"] as const) {
     keys.passwords[role] = rolePassword;
   }
+  keys.account = { email: "dev@tunebase.local", password: "from before", apiKey: "tb_from_before" };
   await saveKeys(home, keys);
   return keys;
 }
