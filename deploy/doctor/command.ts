@@ -56,7 +56,7 @@ export async function diagnose(options: DiagnoseOptions, startEmulators?: StartE
   }, { mustExist: true, changes: false });
 }
 
-/** `destroy` keeps the state and the data, unless told otherwise. */
+/** Throws if `destroy` removed the installation: without --delete-data, it keeps the state and the data. */
 function requireInstalled({ deployedVersion, functions, profile, project, trainerEndpoint }: State): void {
   if (deployedVersion === null || trainerEndpoint !== null || Object.keys(functions).length > 0) return;
   throw new DeployError(

@@ -147,7 +147,7 @@ def test_the_hub_offers_every_variable_that_an_operator_may_set() -> None:
     left_out = {name for names in NOT_IN_HUB.values() for name in names}
     offered = {setting["key"] for setting in read_hub("hub.json")["config"]["env"]}
     read_names = variables_read() | {"RUNPOD_LOG_LEVEL"}  # by RunPod's SDK
-    assert left_out <= read_names and left_out.isdisjoint(offered), "no reason for a variable that nobody reads"
+    assert left_out <= read_names and left_out.isdisjoint(offered), "the exceptions are variables that the code reads"
     assert offered == read_names - left_out
 
 
