@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -223,14 +224,19 @@ def test_a_run_on_a_gpu_that_is_too_small_is_rejected_before_loading(
         preflight.run_preflight(tmp_path, hyper, 100, tmp_path, 1)
 
 
+def show_gpu(monkeypatch: pytest.MonkeyPatch, free: Callable[[], float]) -> None:
+    """Has this process see a GPU of 80 GiB, with `free()` bytes of them free."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Some GPU")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free(), gib(80)))
+
+
 def test_auto_means_bf16_where_the_whole_base_fits_with_full_micro_batches(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     free = 0.0
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Some GPU")
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, gib(80)))
+    show_gpu(monkeypatch, lambda: free)
     AutoConfig.for_model("qwen3", **QWEN3_8B).save_pretrained(tmp_path)
     hyper = {"lora_rank": 16, "max_length": 2048, "batch_size": 8}
 
@@ -272,10 +278,7 @@ def test_micro_batches_have_as_many_tokens_as_the_free_memory_has_room_for(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     free = 0.0
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Some GPU")
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, gib(80)))
+    show_gpu(monkeypatch, lambda: free)
     AutoConfig.for_model("qwen3", **QWEN3_8B).save_pretrained(tmp_path)
     hyper = {"lora_rank": 16, "max_length": 2048, "batch_size": 8, "quantization": "none"}
     memory = estimate_memory(qwen3_8b(16), "none")
