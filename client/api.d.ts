@@ -34,8 +34,8 @@ export interface paths {
     get?: never;
     put?: never;
     /**
-     * Make a training file of stored chat completions
-     * @description Each becomes a chat row: its messages, its tools and the first choice. Answers that were cut off are left out, and so are the oldest if all together exceed 16 MiB. Requires the scope `files:write`.
+     * Create a training file from stored chat completions
+     * @description Each completion becomes a chat row: its messages, its tools and the first choice. Truncated answers are omitted, and so are the oldest completions if the file would exceed 16 MiB. Requires the scope `files:write`.
      */
     post: operations["createFileFromCompletions"];
     delete?: never;
@@ -595,7 +595,7 @@ export interface paths {
     put?: never;
     /**
      * Compare models over the rows of a file
-     * @description Asks each model the prompt of each chosen row, and compares its answer with the row's last assistant message. Exact match is always scored, and for JSON answers and tool calls, validity and correct fields. Runs in the background; requests are billed as chat completions. Requires the scope `inference`.
+     * @description Sends the prompt of each chosen row to each model, and compares the answer with the row's last assistant message. Exact match is always scored; JSON answers and tool calls are also scored for validity and correct fields. Runs in the background; requests are billed as chat completions. Requires the scope `inference`.
      */
     post: operations["createEvaluation"];
     delete?: never;
@@ -1448,7 +1448,7 @@ export interface paths {
       cookie?: never;
     };
     /**
-     * Get the project's waiting work and problems, and whether the scheduler runs
+     * Get the project's queued work and problems, and the scheduler's health
      * @description Requires the scope `project:read`.
      */
     get: operations["getStatus"];
@@ -1604,7 +1604,7 @@ export interface components {
       servable: boolean;
       /** @description Why it cannot be called */
       servable_reason: string | null;
-      /** @description How it is called, and for what price. null: only for training */
+      /** @description Limits and prices of inference. null: available for training only */
       inference: {
         /** @description The context in tokens: prompt and answer */
         max_length: number;
@@ -1614,7 +1614,7 @@ export interface components {
         usd_per_million_input_tokens: number;
         /** @description US dollars */
         usd_per_million_output_tokens: number;
-        /** @description For the time that a request is answered */
+        /** @description Charged for the time during which a request is answered */
         usd_per_hour: number;
       } | null;
     };
@@ -1755,7 +1755,7 @@ export interface components {
         message: string;
       } | null;
       /**
-       * @description It may have been deleted since: the evaluation has copies of its rows
+       * @description The file may have been deleted since; the evaluation keeps copies of its rows
        * @example file-0192f5c8a1b27c3d8e4f5a6b7c8d9e0f
        */
       file: string;
@@ -1763,7 +1763,7 @@ export interface components {
       file_rows: number;
       /** @description How many of them are evaluated */
       rows: number;
-      /** @description Answers so far, of all models, of `rows` times the number of models */
+      /** @description Answers so far, from all models; `rows` times the number of models in total */
       answered: number;
       models: string[];
       graders: components["schemas"]["EvaluationGrader"][];
@@ -1820,11 +1820,11 @@ export interface components {
       answered: number;
       /** @description Rows that the model could not answer */
       failed: number;
-      /** @description Share of the answers that equal the expected answer; tool calls are compared as JSON */
+      /** @description Share of the answers that match the expected answer exactly; tool calls are compared as JSON */
       exact_match: number | null;
       /** @description Share of valid JSON among the answers to rows whose expected answer is a JSON object or array */
       valid_json: number | null;
-      /** @description Share of the expected JSON objects' top-level fields whose value is equal in the answer */
+      /** @description Share of the top-level fields of the expected JSON objects whose value the answer matches */
       field_accuracy: number | null;
       /** @description The share of the answers that pass each grader, in their order */
       graders: (number | null)[];
@@ -1921,7 +1921,7 @@ export interface components {
         | ({
           rows: number;
           ignored_fields: string[];
-          /** @description The first three rows, as JSON that may be cut; left out in lists */
+          /** @description The first three rows, as JSON that may be truncated; omitted in lists */
           sample?: {
             line: number;
             before: string;
@@ -2050,7 +2050,7 @@ export interface components {
       total_steps: number | null;
       tokens_per_second: number | null;
       training_loss: number | null;
-      /** @description Seconds that GPU workers have spent on the job, without the time that it was queued or paused; null in lists */
+      /** @description GPU worker time spent on the job, in seconds, excluding time queued or paused; null in lists */
       running_seconds: number | null;
       /** @description US dollars */
       cost_usd: number;
@@ -2076,7 +2076,7 @@ export interface components {
          * @enum {string}
          */
         rows_from: "validation" | "training";
-        /** @description Validation rows, or the training rows chosen instead of them */
+        /** @description Validation rows, or the training rows used instead of them */
         rows: number;
         /** @description Rows whose loss was measured within the time budget */
         rows_evaluated: number;
@@ -2086,27 +2086,27 @@ export interface components {
         json_answers_evaluated: number;
         /** @description The same network with the adapter switched off */
         base: {
-          /** @description Mean cross entropy in nats per learned token; of preference rows, per token of the preferred answers */
+          /** @description Mean cross-entropy in nats per trained token; for preference rows, per token of the preferred answers */
           loss: number | null;
-          /** @description Share of the compared answers that equal the expected answer; supervised rows only */
+          /** @description Share of the compared answers that match the expected answer exactly; supervised rows only */
           exact_match: number | null;
           /** @description Share of valid JSON among the answers to rows whose expected answer is a JSON object or array */
           valid_json: number | null;
-          /** @description Share of the expected JSON objects' top-level fields whose value is equal in the answer */
+          /** @description Share of the top-level fields of the expected JSON objects whose value the answer matches */
           field_accuracy: number | null;
-          /** @description Share of the preference rows whose preferred answer is likelier than the other */
+          /** @description Share of the preference rows whose preferred answer has the higher likelihood */
           preference_accuracy: number | null;
         };
         tuned: {
-          /** @description Mean cross entropy in nats per learned token; of preference rows, per token of the preferred answers */
+          /** @description Mean cross-entropy in nats per trained token; for preference rows, per token of the preferred answers */
           loss: number | null;
-          /** @description Share of the compared answers that equal the expected answer; supervised rows only */
+          /** @description Share of the compared answers that match the expected answer exactly; supervised rows only */
           exact_match: number | null;
           /** @description Share of valid JSON among the answers to rows whose expected answer is a JSON object or array */
           valid_json: number | null;
-          /** @description Share of the expected JSON objects' top-level fields whose value is equal in the answer */
+          /** @description Share of the top-level fields of the expected JSON objects whose value the answer matches */
           field_accuracy: number | null;
-          /** @description Share of the preference rows whose preferred answer is likelier than the other */
+          /** @description Share of the preference rows whose preferred answer has the higher likelihood */
           preference_accuracy: number | null;
         };
       } | null;
@@ -2189,7 +2189,7 @@ export interface components {
         requests: number;
         prompt_tokens: number;
         completion_tokens: number;
-        /** @description How long requests were answered */
+        /** @description How long the engine answered requests */
         seconds: number;
         /** @description US dollars */
         cost_usd: number;
@@ -2198,7 +2198,7 @@ export interface components {
         requests: number;
         prompt_tokens: number;
         completion_tokens: number;
-        /** @description How long requests were answered */
+        /** @description How long the engine answered requests */
         seconds: number;
         /** @description US dollars */
         cost_usd: number;
@@ -2412,7 +2412,7 @@ export interface components {
       checked_at: number;
       scheduler: {
         /**
-         * @description `late`: jobs do not start. `unknown`: it has not finished a tick since the database was restarted
+         * @description `late`: jobs do not start. `unknown`: no tick has finished since the database restarted
          * @enum {string}
          */
         status: "ok" | "late" | "unknown";
@@ -2420,7 +2420,7 @@ export interface components {
       };
       jobs: {
         queued: number;
-        /** @description Including jobs that RunPod has not started yet */
+        /** @description Includes jobs that RunPod has not started yet */
         running: number;
         /** @description The project's limit */
         max_running: number;
@@ -3616,7 +3616,7 @@ export interface operations {
           /** @description Only completions before this time, in Unix seconds */
           before?: number;
           /**
-           * @description At most this many, the newest
+           * @description The maximum number of completions; the newest are used
            * @default 10000
            */
           limit?: number;

@@ -66,7 +66,7 @@ ${metricNames.map(metric).join("\n")}
 
 
 class Scores(Message):
-    """The evaluation of one model. None: the score does not apply, or was not measured."""
+    """The evaluation of one model. None: the score is not applicable, or was not measured."""
 
 ${scoreNames.map(score).join("\n")}
 

@@ -29,7 +29,7 @@ end $$;
 -- Built into Postgres from version 18.
 --
 -- The body is SQL-standard (`return`), so its names are resolved at creation, it needs no search_path, and Postgres inlines
--- it. With a separate search_path, every call was planned again: for is_terminal that took 8% of a report's time.
+-- it. With a search_path of its own, every call was planned again: for is_terminal that took 8% of a report's time.
 create function tunebase_internal.uuid7() returns uuid
 language sql volatile
 return encode(
@@ -107,11 +107,11 @@ create table tunebase_internal.settings (
   signup text not null default 'invite' check (signup in ('invite', 'open')),
   -- The monthly cap that a new project gets; null: none.
   default_spend_cap_usd numeric(12, 4) default 50 check (default_spend_cap_usd > 0),
-  -- The highest monthly cap that an owner may set; null: any, and none at all.
+  -- The highest monthly cap that an owner may set; null: any cap, or no cap.
   max_spend_cap_usd numeric(12, 4) check (max_spend_cap_usd > 0),
   -- Archived projects count: otherwise an owner could archive a project that has spent its cap and create another.
   max_projects_per_owner integer not null default 20 check (max_projects_per_owner between 1 and 10000),
-  -- Strangers must not choose what they spend.
+  -- With open sign-up, users must not set their own spending limits.
   constraint open_signup_needs_caps check (
     signup = 'invite' or (default_spend_cap_usd is not null and max_spend_cap_usd is not null)
   ),
@@ -245,7 +245,7 @@ create table tunebase_internal.idempotency_keys (
   subject text not null,
   -- null: the request had no Idempotency-Key.
   key_hash text check (key_hash ~ '^[0-9a-f]{64}$'),
-  -- null while a form streams in, because its body is hashed as it is read.
+  -- null while a form is being received, because its body is hashed as it is read.
   request_hash text check (request_hash ~ '^[0-9a-f]{64}$'),
   -- After this time, a reservation without a response belongs to a dead isolate.
   locked_until timestamptz,
@@ -290,13 +290,13 @@ create table tunebase.base_models (
   queue_timeout_seconds integer not null default 3600 check (queue_timeout_seconds between 10 and 86400),
   -- Approximate training throughput on that GPU, for estimates and budget reservations. null: unknown, nothing is reserved.
   tokens_per_second real check (tokens_per_second > 0),
-  -- What finished jobs reached (an average of about the last ten), how many there were, and on which GPUs: estimates prefer it
-  -- while gpu_config is of those GPUs.
+  -- The measured throughput of finished jobs (an average over about the last ten), their number, and their GPUs. Estimates
+  -- prefer it as long as gpu_config names those GPUs.
   measured_tokens_per_second real check (measured_tokens_per_second > 0),
   measured_jobs integer not null default 0,
   measured_gpus text,
   -- The folder in the bucket `tunebase-tokenizers` with the model's tokenizer.json, tokenizer_config.json and chat_template.jinja.
-  -- Put another tokenizer into another folder: token counts are stored under this name. null: tokens are estimated.
+  -- Use a new folder for each tokenizer: token counts are stored under this name. null: tokens are estimated.
   tokenizer text check (tokenizer ~ '^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$'),
   -- For the GPU memory estimate, from config.json; `parameters` is the total. null: unknown.
   parameters bigint check (parameters > 0),
@@ -309,7 +309,7 @@ create table tunebase.base_models (
   inference_max_rank integer not null default 64 check (inference_max_rank between 1 and 512),
   -- The context that the endpoint serves, in tokens (vLLM's --max-model-len). null: max_length.
   inference_max_length integer check (inference_max_length >= 64),
-  -- Prices of inference: per million tokens, and per hour that a request is answered for.
+  -- Inference prices: per million tokens, and per hour of answering requests.
   inference_usd_per_million_input_tokens numeric(12, 6) not null default 0 check (inference_usd_per_million_input_tokens >= 0),
   inference_usd_per_million_output_tokens numeric(12, 6) not null default 0 check (inference_usd_per_million_output_tokens >= 0),
   inference_usd_per_hour numeric(12, 6) not null default 0 check (inference_usd_per_hour >= 0),
@@ -324,12 +324,12 @@ alter table tunebase.base_models enable row level security;
 create policy members_read on tunebase.base_models for select to authenticated
 using (enabled and exists (select from tunebase_internal.member_project_ids()));
 
-comment on table tunebase.base_models is 'The base models that the operator offers.';
+comment on table tunebase.base_models is 'The base models that the operator has configured.';
 
 -- schemas/tables/runpod_endpoints.sql
 create table tunebase_internal.runpod_endpoints (
   endpoint_id text primary key,
-  -- Maximum concurrent attempts; null: no limit of ours.
+  -- Maximum concurrent attempts; null: unlimited by Tunebase.
   max_running integer check (max_running >= 0),
   -- /run calls per second (RunPod accepts 1,000 in ten seconds). A token bucket that holds one second's calls.
   run_per_second real not null default 100 check (run_per_second > 0),
@@ -358,9 +358,9 @@ create table tunebase.files (
   -- What validation found: `DatasetReport` in _shared/datasets/report.ts.
   report jsonb not null default '{}',
   object text not null,
-  -- A file in another format is converted. `object`, `bytes` and `sha256` are then of its canonical rows, which are what is
-  -- trained on, and these of the file as it was uploaded: `alpaca_csv`, and `ConversionSummary` in
-  -- _shared/datasets/convert/conversion.ts.
+  -- For a file in another format, which is converted: `object`, `bytes` and `sha256` describe its canonical rows, which are
+  -- trained on. These columns describe the uploaded file: its format (such as `alpaca_csv`), its original object, and
+  -- `ConversionSummary` in _shared/datasets/convert/conversion.ts.
   source_format text,
   conversion jsonb,
   original_object text,
@@ -478,7 +478,7 @@ create table tunebase_internal.upload_parts (
   id uuid primary key,
   upload_id uuid not null references tunebase_internal.uploads on delete cascade,
   object text not null unique,
-  -- null until the part is complete in Storage. The row comes first, so that no object is unknown.
+  -- null until the part is complete in Storage. The row is inserted first, so that every object has a record.
   bytes bigint check (bytes >= 0),
   created_at timestamptz not null default now()
 );
@@ -520,7 +520,7 @@ create table tunebase.jobs (
   parent_model text,
   training_file uuid not null references tunebase.files,
   validation_file uuid references tunebase.files,
-  -- As the client sees them, with "auto" resolved; `plan` is the same in the trainer's terms.
+  -- As in the API, with "auto" resolved; `plan` has the same values under the trainer's names.
   hyperparameters jsonb not null,
   plan jsonb not null,
   -- Generated, because the API does not show the plan.
@@ -569,7 +569,7 @@ create table tunebase.jobs (
   -- Its expected cost, reserved from the project's cap while it is open.
   reserved_usd numeric(12, 4) not null default 0 check (reserved_usd >= 0),
 
-  -- How it ended.
+  -- The outcome.
   error_code text,
   error_message text,
   error_hint text,
@@ -588,18 +588,18 @@ create index jobs_project on tunebase.jobs (project_id, id desc);
 -- The dispatcher skips from one (project, model) queue to the next and reads the head of each.
 create index jobs_queue on tunebase.jobs (project_id, base_model, due_at) where status = 'queued' and due_at < 'infinity';
 create index jobs_open on tunebase.jobs (project_id, id) where tunebase_internal.is_open(status);
--- For project_spend. A spend cap bounds how many open jobs with a price there can be, but not how many without one.
+-- For project_spend. A spend cap bounds the number of open jobs with a reservation, but not of those without one.
 create index jobs_reserved on tunebase.jobs (project_id)
 where tunebase_internal.is_open(status) and reserved_usd > 0;
 create index jobs_base_model on tunebase.jobs (base_model);
 create index jobs_training_file on tunebase.jobs (training_file);
 create index jobs_validation_file on tunebase.jobs (validation_file) where validation_file is not null;
--- For queue_position, which counts what is due earlier.
+-- For queue_position, which counts jobs that are due earlier.
 create index jobs_due on tunebase.jobs (due_at, id) include (project_id) where status = 'queued' and due_at < 'infinity';
 create index jobs_due_of_project on tunebase.jobs (project_id, due_at, id) where status = 'queued' and due_at < 'infinity';
 create index jobs_result_file on tunebase.jobs (result_file) where result_file is not null;
--- For list_jobs. Each filter has an index in the list's order, newest first, so that a page costs the same however many jobs
--- there are.
+-- For list_jobs. Each filter has an index in the list's order, newest first, so that the cost of a page does not depend on
+-- the number of jobs.
 create index jobs_project_status on tunebase.jobs (project_id, status, id desc);
 create index jobs_project_model on tunebase.jobs (project_id, base_model, id desc);
 create index jobs_project_without_metadata on tunebase.jobs (project_id, id desc) where metadata = '{}';
@@ -645,7 +645,7 @@ create table tunebase.attempts (
   claim_deadline timestamptz not null,
   -- When the scheduler reconciles it next.
   reconcile_at timestamptz,
-  -- Its holder. Every worker that takes over increments the fencing token.
+  -- The holder's. Every worker that takes over increments the fencing token.
   fence integer not null default 0,
   worker_id text,
   -- The webhook-ids of answered claims, the holder's last. A repeated claim changes nothing.
@@ -654,12 +654,12 @@ create table tunebase.attempts (
   last_sequence integer not null default 0,
   -- The number of late or repeated callbacks, which changed nothing.
   rejected_callbacks integer not null default 0,
-  -- Cancelled, paused before it started, or over a cap: the scheduler cancels it at RunPod and repeats that until it has ended.
+  -- Cancelled, paused before it started, or over a cap: the scheduler cancels it at RunPod repeatedly until it has ended.
   cancel_requested boolean not null default false,
   cancel_requested_at timestamptz,
   cancel_sent_at timestamptz,
   -- Consecutive checks at which RunPod reported it as running but no heartbeat had arrived. Checks instead of time, so that
-  -- an outage of ours does not end healthy runs.
+  -- an outage of Tunebase does not end healthy runs.
   missed_heartbeats integer not null default 0,
   cost_usd numeric(12, 6) not null default 0,
   created_at timestamptz not null default now(),
@@ -804,7 +804,7 @@ using (project_id in (select tunebase_internal.member_project_ids()));
 comment on table tunebase.adapters is 'The adapter of a succeeded job: a fine-tuned model.';
 
 -- schemas/tables/inference_requests.sql
--- A log, without foreign keys to what it names: keys, users and models can be deleted before their rows expire.
+-- A log without foreign keys: keys, users and models can be deleted before their rows expire.
 create table tunebase.inference_requests (
   id uuid primary key default tunebase_internal.uuid7(),
   project_id uuid not null references tunebase.projects on delete cascade,
@@ -822,9 +822,9 @@ create table tunebase.inference_requests (
   prompt_tokens integer not null default 0 check (prompt_tokens >= 0),
   completion_tokens integer not null default 0 check (completion_tokens >= 0),
   first_token_ms integer,
-  -- How long the engine answered; what `inference_usd_per_hour` is charged for.
+  -- How long the engine took to answer; charged at `inference_usd_per_hour`.
   seconds numeric(10, 3) not null default 0 check (seconds >= 0),
-  -- Its highest possible cost, reserved from the project's cap while it is open.
+  -- The highest possible cost, reserved from the project's cap while the request is open.
   reserved_usd numeric(14, 9) not null default 0 check (reserved_usd >= 0),
   cost_usd numeric(14, 9) not null default 0 check (cost_usd >= 0),
   created_at timestamptz not null default now(),
@@ -850,7 +850,7 @@ comment on table tunebase.inference_requests is 'Chat and text completions, with
 create table tunebase.inference_usage (
   id uuid primary key default tunebase_internal.uuid7(),
   project_id uuid not null references tunebase.projects on delete cascade,
-  -- When the requests began, in UTC. Every time zone's offset is a multiple of a quarter of an hour, so days can be summed in any.
+  -- When the requests began (UTC). Time zone offsets are multiples of 15 minutes, so days can be summed in any time zone.
   quarter_hour timestamptz not null,
   model text not null,
   -- null: signed-in users.
@@ -869,7 +869,7 @@ alter table tunebase.inference_usage enable row level security;
 create policy members_read on tunebase.inference_usage for select to authenticated
 using (project_id in (select tunebase_internal.member_project_ids()));
 
-comment on table tunebase.inference_usage is 'What finished requests used, by quarter of an hour, model and API key. Requests themselves expire.';
+comment on table tunebase.inference_usage is 'Usage by finished requests, per 15 minutes, model and API key. Kept after the requests themselves expire.';
 
 -- schemas/tables/inference_spend.sql
 create table tunebase_internal.inference_spend (
@@ -882,7 +882,7 @@ create table tunebase_internal.inference_spend (
 
 alter table tunebase_internal.inference_spend enable row level security;
 
-comment on table tunebase_internal.inference_spend is 'The cost of finished inference requests by month: one row, however many requests.';
+comment on table tunebase_internal.inference_spend is 'The cost of finished inference requests, one row per project and month.';
 
 -- schemas/tables/evaluations.sql
 create table tunebase.evaluations (
@@ -891,9 +891,9 @@ create table tunebase.evaluations (
   api_key_id uuid references tunebase.api_keys on delete set null,
   user_id uuid references auth.users on delete set null,
   name text not null check (char_length(name) between 1 and 100),
-  -- Also of a file that has been deleted since: the evaluation has copies of its rows.
+  -- The file may have been deleted since: the evaluation has copies of its rows.
   file_id uuid not null references tunebase.files on delete cascade,
-  -- As the API names them; each answers every row.
+  -- Names as in the API. Each model answers every row.
   models text[] not null check (cardinality(models) between 1 and 4),
   graders jsonb not null default '[]' check (jsonb_typeof(graders) = 'array'),
   -- {temperature, max_completion_tokens, seed}
@@ -903,9 +903,9 @@ create table tunebase.evaluations (
   -- Rows of the file, and how many of them are evaluated.
   file_rows integer not null check (file_rows >= 1),
   row_count integer not null check (row_count between 1 and 1000),
-  -- Of row_count times the number of models.
+  -- Up to row_count times the number of models.
   answered integer not null default 0 check (answered >= 0),
-  -- {code, message}, as a request would get them.
+  -- {code, message}, as in an error response.
   error jsonb,
   created_at timestamptz not null default now(),
   finished_at timestamptz,
@@ -928,10 +928,10 @@ create table tunebase.evaluation_rows (
   project_id uuid not null references tunebase.projects on delete cascade,
   -- In the file, from 1.
   line integer not null check (line >= 1),
-  -- {messages, tools}: what the models are asked.
+  -- The prompt: {messages, tools}.
   prompt jsonb not null,
   expected text not null,
-  -- Tool calls: compared as JSON.
+  -- The expected answer is tool calls, which are compared as JSON.
   is_json boolean not null,
   primary key (evaluation_id, line)
 );
@@ -982,7 +982,7 @@ create table tunebase_internal.evaluation_queue (
   lease uuid,
   -- When it may be claimed again.
   next_at timestamptz not null default now(),
-  -- How often the model did not answer.
+  -- How often the model failed to answer.
   failures integer not null default 0,
   -- The open request of the holder (tunebase.inference_requests).
   request_id uuid,
@@ -997,7 +997,7 @@ comment on table tunebase_internal.evaluation_queue is 'Answers that running eva
 
 -- schemas/tables/stored_completions.sql
 create table tunebase.stored_completions (
-  -- The inference request's.
+  -- The id of the inference request.
   id uuid primary key,
   project_id uuid not null references tunebase.projects on delete cascade,
   model text not null,
@@ -1006,7 +1006,7 @@ create table tunebase.stored_completions (
   tools jsonb check (jsonb_typeof(tools) = 'array'),
   -- The answer as the client got it: a chat.completion.
   response jsonb not null,
-  -- The first choice as the last message of a training row; null: it was cut off.
+  -- The first choice as the last message of a training row; null if it was truncated.
   answer jsonb,
   metadata jsonb not null default '{}' check (jsonb_typeof(metadata) = 'object'),
   created_at timestamptz not null default now(),
@@ -1159,7 +1159,7 @@ comment on table tunebase_internal.trigger_failures is 'What a trigger could not
 create table tunebase.webhook_deliveries (
   id uuid primary key default tunebase_internal.uuid7(),
   project_id uuid not null references tunebase.projects on delete cascade,
-  -- The webhook-id of every try, so that receivers can deduplicate.
+  -- The webhook-id of every attempt, so that receivers can deduplicate.
   event_id uuid not null,
   event_type text not null,
   event_created_at timestamptz not null,
@@ -1173,10 +1173,10 @@ create table tunebase.webhook_deliveries (
   status text not null default 'pending' check (status in ('pending', 'delivered', 'dead')),
   -- Why the delivery is dead.
   reason text,
-  -- Tries so far in the schedule of webhook_retry_delay; a replay resets it.
+  -- Attempts so far in the schedule of webhook_retry_delay; a replay resets it.
   tries integer not null default 0,
   next_at timestamptz default now(),
-  -- Grows with every claim, so that a late result is recognized.
+  -- Incremented by every claim, to detect late results.
   lease integer not null default 0,
   leased_until timestamptz,
   -- The result of the last attempt.
@@ -1196,7 +1196,7 @@ create table tunebase.webhook_deliveries (
   check ((status = 'delivered') = (delivered_at is not null))
 );
 create index webhook_deliveries_due on tunebase.webhook_deliveries (target_id, next_at) where status = 'pending';
--- Deliveries on their last try: claim_deliveries ends those whose scheduler died during it.
+-- Deliveries on their last attempt: claim_deliveries ends those whose scheduler died during it.
 create index webhook_deliveries_spent on tunebase.webhook_deliveries (next_at) where status = 'pending' and tries >= 10;
 create index webhook_deliveries_project on tunebase.webhook_deliveries (project_id, id desc);
 create index webhook_deliveries_endpoint on tunebase.webhook_deliveries (endpoint_id, id desc);
@@ -1528,7 +1528,7 @@ begin
 end $$;
 
 -- schemas/functions/callbacks/claim_reply.sql
--- What the holder of an attempt needs to train: its fencing token, its files, and where to resume or start from.
+-- What the holder of an attempt needs for training: its fencing token, its files, and what to resume or start from.
 create function tunebase_internal.claim_reply(p_job tunebase.jobs, p_fence integer) returns jsonb
 language plpgsql stable set search_path = ''
 as $$
@@ -1798,7 +1798,7 @@ begin
     counted_at = now()
   where counted_at < now();
 
-  -- Every (project, model) with a queued job, by a loose index scan: the cost depends on these lines, not on the jobs.
+  -- Every (project, model) with a queued job, by a loose index scan: the cost depends on the number of pairs, not of jobs.
   with recursive lines as (
     (
       select project_id, base_model from tunebase.jobs
@@ -1992,7 +1992,7 @@ end $$;
 
 -- schemas/functions/dispatch/release_dispatch.sql
 -- Releases an attempt that was claimed and certainly not sent, because the scheduler's isolate is about to end. Its job is
--- due again at once, without an event, and the endpoint's rate gets the call back.
+-- due again at once, without an event, and the endpoint's token bucket gets its token back.
 create function tunebase_internal.release_dispatch(p_attempt_id uuid) returns void
 language plpgsql security definer set search_path = ''
 as $$
@@ -2007,7 +2007,7 @@ begin
 end $$;
 
 -- schemas/functions/estimates/estimate_accuracy.sql
--- Estimated against actual for one figure; null where nothing was estimated.
+-- Compares the estimate of one figure with its actual value; null if there was no estimate.
 create function tunebase_internal.estimate_accuracy(p_range jsonb, p_actual numeric) returns jsonb
 language sql immutable set search_path = ''
 as $$
@@ -2050,8 +2050,7 @@ begin
 end $$;
 
 -- schemas/functions/estimates/get_token_sample.sql
--- A file with its token counts by this tokenizer (or by characters), as far as they are stored. plpgsql,
--- because it keeps its plan.
+-- A file with its stored token counts for this tokenizer (or by characters), if any. plpgsql, because it caches its plan.
 create function tunebase_internal.get_token_sample(p_file_id uuid, p_tokenizer text) returns jsonb
 language plpgsql stable set search_path = ''
 as $$
@@ -2068,8 +2067,8 @@ begin
 end $$;
 
 -- schemas/functions/estimates/score_estimate.sql
--- A finished job's estimate with how it compares to what happened; null if the job had none. Its attempts have ended and
--- their cost is settled.
+-- A finished job's estimate compared with the actual values; null if the job had none. Call it once the job's attempts have
+-- ended and their cost is final.
 create function tunebase_internal.score_estimate(p_job tunebase.jobs) returns jsonb
 language plpgsql stable set search_path = ''
 as $$
@@ -2126,8 +2125,8 @@ end $$;
 -- schemas/functions/evaluations/claim_evaluation_answer.sql
 -- Leases the answer that is due and starts its inference request, or returns null when none is due. Returns {evaluation_id,
 -- line, model_number, lease, prompt, expected, is_json, graders, sampling, model}, where `model` is what start_inference
--- returns; or {evaluation_id, failed: {code, detail}} if its model cannot be called any more or the project's cap is reached:
--- then the caller must call end_evaluation, which locks in another order.
+-- returns; or {evaluation_id, failed: {code, detail}} if its model can no longer be called or the project's cap is reached.
+-- The caller must then call end_evaluation, which takes its locks in another order.
 create function tunebase_internal.claim_evaluation_answer(p_lease_seconds integer) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -2180,7 +2179,7 @@ end $$;
 
 -- schemas/functions/evaluations/create_evaluation.sql
 -- Creates an evaluation and queues its answers. p_evaluation: {name, file_id, models, graders, sampling, metadata, file_rows,
--- rows: [{line, prompt, expected, is_json}]}. A repeated request gets what the first one created. Raises model_not_found,
+-- rows: [{line, prompt, expected, is_json}]}. A repeated request returns the evaluation that it created before. Raises model_not_found,
 -- model_not_servable, file_not_found or quota_exceeded.
 create function tunebase_internal.create_evaluation(p_caller jsonb, p_evaluation jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
@@ -2197,7 +2196,7 @@ begin
   if found then
     return tunebase_internal.evaluation_json(v_evaluation);
   end if;
-  -- Two requests must not both take the last place.
+  -- Two requests must not both pass the limit.
   perform from tunebase.projects where id = v_project_id for no key update;
   if (select count(*) from tunebase.evaluations where project_id = v_project_id and status = 'running') >= v_max_running then
     perform tunebase_internal.raise_api_error('quota_exceeded', jsonb_build_object(
@@ -2253,8 +2252,8 @@ begin
 end $$;
 
 -- schemas/functions/evaluations/evaluation_json.sql
--- An evaluation as the API shows it, with the totals of each model: {model, answered, failed, exact_match, valid_json,
--- field_accuracy, graders, prompt_tokens, completion_tokens, seconds, cost_usd}. Shares are of the answers so far.
+-- An evaluation for the API, with the totals of each model: {model, answered, failed, exact_match, valid_json,
+-- field_accuracy, graders, prompt_tokens, completion_tokens, seconds, cost_usd}. Shares are based on the answers so far.
 create function tunebase_internal.evaluation_json(p_evaluation tunebase.evaluations) returns jsonb
 language sql stable set search_path = ''
 as $$
@@ -2355,9 +2354,9 @@ end $$;
 
 -- schemas/functions/evaluations/record_evaluation_answer.sql
 -- Ends the inference request of a claimed answer, which charges for it, and stores the answer if the lease still holds.
--- p_request: what finish_inference takes. p_answer is one of: {answer, finish_reason, scores}; {error}; {error, retry_seconds},
--- then it is asked again after that time, ten times at most; {ends: {code, message}}, because every other row would fail in
--- the same way. The last answer ends the evaluation.
+-- p_request: the arguments of finish_inference. p_answer is one of: {answer, finish_reason, scores}; {error};
+-- {error, retry_seconds}: retry after that time, at most ten times; {ends: {code, message}}: end the evaluation, because
+-- every other row would fail in the same way. The last answer ends the evaluation.
 create function tunebase_internal.record_evaluation_answer(
   p_evaluation_id uuid, p_line integer, p_model_number integer, p_lease uuid, p_request_id uuid, p_request jsonb, p_answer jsonb
 ) returns boolean
@@ -2370,7 +2369,7 @@ declare
   v_cost numeric;
 begin
   perform tunebase_internal.finish_inference(p_request_id, p_request);
-  -- The evaluation first: canceling locks in this order.
+  -- Locks the evaluation first, as cancellation does.
   select * into v_evaluation from tunebase.evaluations where id = p_evaluation_id for no key update;
   select * into v_item from tunebase_internal.evaluation_queue
   where evaluation_id = p_evaluation_id and line = p_line and model_number = p_model_number and lease = p_lease for update;
@@ -2503,7 +2502,7 @@ $$;
 
 -- schemas/functions/files/create_file.sql
 -- Records a validated file whose bytes are in Storage. p_file: {id, filename, purpose, bytes, sha256, report, object,
--- rows: {threshold, hashes}, expires_after}, and of a file that was converted source_format, conversion and
+-- rows: {threshold, hashes}, expires_after}, and for a converted file also source_format, conversion and
 -- original: {object, bytes, sha256}. Safe to call twice.
 create function tunebase_internal.create_file(p_caller jsonb, p_file jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
@@ -2530,7 +2529,7 @@ begin
 end $$;
 
 -- schemas/functions/files/create_unvalidated_file.sql
--- Records a file whose bytes are in Storage and which the scheduler is to validate. p_file: {id, filename, purpose, bytes,
+-- Records a file whose bytes are in Storage, for the scheduler to validate. p_file: {id, filename, purpose, bytes,
 -- object, expires_after}. Safe to call twice.
 create function tunebase_internal.create_unvalidated_file(p_caller jsonb, p_file jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
@@ -2698,7 +2697,7 @@ as $$
 $$;
 
 -- schemas/functions/files/find_equal_original.sql
--- The object of an equal original of a live file that was converted, which stays until this transaction ends; null when there
+-- The object of an equal original of a converted file that is not deleted, locked until this transaction ends; null if there
 -- is none.
 create function tunebase_internal.find_equal_original(p_project_id uuid, p_sha256 text, p_bytes bigint) returns text
 language sql set search_path = ''
@@ -2770,7 +2769,7 @@ as $$
 $$;
 
 -- schemas/functions/files/get_file_overlap.sql
--- How many distinct rows of a data file occur in another one too: {rows, exact, distinct_rows, other_distinct_rows}.
+-- How many distinct rows of a data file also occur in another: {rows, exact, distinct_rows, other_distinct_rows}.
 -- Raises file_not_found, wrong_purpose, and file_not_ready for a file that is not valid, or not validated yet.
 create function tunebase_internal.get_file_overlap(p_caller jsonb, p_id uuid, p_other_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
@@ -2950,8 +2949,9 @@ begin
 end $$;
 
 -- schemas/functions/files/start_file_conversion.sql
--- A valid file in another format is about to be written as canonical rows of p_bytes. Refused where its project has no room for
--- them. Returns the name of their object, the same when called again; null if another worker holds the lease or the file is gone.
+-- Call before writing the canonical rows of a valid file in another format, which have p_bytes. Raises quota_exceeded if they exceed
+-- the project's storage quota. Returns the name of their object, the same when called again; null if another worker holds the
+-- lease or the file is gone.
 create function tunebase_internal.start_file_conversion(p_file_id uuid, p_lease uuid, p_bytes bigint) returns text
 language plpgsql security definer set search_path = ''
 as $$
@@ -3040,7 +3040,7 @@ end $$;
 
 -- schemas/functions/inference/export_completions.sql
 -- The newest p_limit stored completions that match a filter (select_completions) and fit in p_max_bytes, as chat rows for
--- training, oldest first. Leaves out answers that were cut off. Raises no_completions_found.
+-- training, oldest first. Omits truncated answers. Raises no_completions_found.
 create function tunebase_internal.export_completions(p_caller jsonb, p_filter jsonb, p_limit integer, p_max_bytes integer)
 returns text
 language plpgsql security definer set search_path = ''
@@ -3107,7 +3107,7 @@ begin
   if not found then
     return false;
   end if;
-  -- In this order everywhere, so that two requests cannot wait for each other.
+  -- Locked in this order everywhere, so that two requests cannot deadlock.
   if v_request.cost_usd > 0 then
     insert into tunebase_internal.inference_spend as s (project_id, month, cost_usd)
     values (
@@ -3151,7 +3151,7 @@ begin
 end $$;
 
 -- schemas/functions/inference/get_inference_usage.sql
--- What inference used from p_from through p_to in p_time_zone, by model or by API key (p_group_by), the most expensive first.
+-- Inference usage from p_from through p_to in p_time_zone, by model or API key (p_group_by), most expensive first.
 -- A null API key means signed-in users. Raises invalid_time_zone.
 create function tunebase_internal.get_inference_usage(
   p_caller jsonb, p_from date, p_to date, p_time_zone text, p_group_by text
@@ -3185,7 +3185,7 @@ begin
 end $$;
 
 -- schemas/functions/inference/inference_cost.sql
--- What a base model's operator charges for these tokens and seconds.
+-- The price of these tokens and seconds, as the operator configured it for the base model.
 create function tunebase_internal.inference_cost(
   p_base_model text, p_prompt_tokens bigint, p_completion_tokens bigint, p_seconds numeric
 ) returns numeric
@@ -3212,7 +3212,7 @@ begin
 end $$;
 
 -- schemas/functions/inference/insert_inference_request.sql
--- What start_inference does once the caller is authorized.
+-- Starts a request for an authorized project; see start_inference.
 create function tunebase_internal.insert_inference_request(
   p_project_id uuid, p_api_key_id uuid, p_user_id uuid, p_request jsonb
 ) returns jsonb
@@ -3265,7 +3265,7 @@ begin
 end $$;
 
 -- schemas/functions/inference/require_completion_storage.sql
--- Raises store_not_enabled unless the project stores completions.
+-- Raises store_not_enabled if the project does not store completions.
 create function tunebase_internal.require_completion_storage(p_project_id uuid) returns void
 language plpgsql stable set search_path = ''
 as $$
@@ -3278,7 +3278,7 @@ begin
 end $$;
 
 -- schemas/functions/inference/require_servable_model.sql
--- A model by the name that clients send, as the engine serves it: {model, base_model, endpoint_id, source, revision, max_length,
+-- Resolves a model's name to what the engine serves: {model, base_model, endpoint_id, source, revision, max_length,
 -- adapter_id, adapter}. `adapter` is null for a base model, otherwise {id, rank, files: [{path, object, bytes, sha256}]} with
 -- the id of the fine-tune's or the checkpoint's row. Raises model_not_found, also for models of other projects, and
 -- model_not_servable.
@@ -3346,8 +3346,8 @@ end $$;
 
 -- schemas/functions/inference/reserve_inference_spend.sql
 -- The highest possible cost of a request, to reserve from the project's cap. p_request: {max_prompt_tokens, prompts, choices,
--- max_completion_tokens}. Raises spend_cap_exceeded if it does not fit. The project's row is locked only if it has a cap and
--- the model a price: two requests must not take the same room.
+-- max_completion_tokens}. Raises spend_cap_exceeded if it does not fit. Locks the project's row only if it has a cap and
+-- the model has a price, so that two requests cannot reserve the same budget.
 create function tunebase_internal.reserve_inference_spend(p_project_id uuid, p_model jsonb, p_request jsonb) returns numeric
 language plpgsql set search_path = ''
 as $$
@@ -3395,8 +3395,8 @@ as $$
 $$;
 
 -- schemas/functions/inference/start_inference.sql
--- Starts a request for a model: reserves its highest possible cost and records it. p_request: {model, stream, store} and what
--- reserve_inference_spend reads. Returns the model (require_servable_model) with the request's id and project_id.
+-- Starts a request for a model: reserves its highest possible cost and records it. p_request: {model, stream, store} and the
+-- fields of reserve_inference_spend. Returns the model (require_servable_model) with the request's id and project_id.
 create function tunebase_internal.start_inference(p_caller jsonb, p_request jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -3414,7 +3414,7 @@ begin
 end $$;
 
 -- schemas/functions/inference/store_completion.sql
--- Stores a finished request's conversation, if its project still allows it. p_completion: {messages, tools, response, answer,
+-- Stores a finished request's conversation, if the project still stores completions. p_completion: {messages, tools, response, answer,
 -- metadata}.
 create function tunebase_internal.store_completion(p_request tunebase.inference_requests, p_completion jsonb) returns void
 language sql set search_path = ''
@@ -3427,18 +3427,18 @@ as $$
 $$;
 
 -- schemas/functions/inference/unservable_reason.sql
--- Why the operator's endpoint cannot serve a model; null: it can. p_training: the trainer's hyperparameters of its adapter; null
--- for a base model.
+-- Why the operator's endpoint cannot serve a model; null if it can. p_training: the trainer's hyperparameters of its adapter;
+-- null for a base model.
 create function tunebase_internal.unservable_reason(p_base tunebase.base_models, p_training jsonb) returns text
 language sql immutable set search_path = ''
 as $$
   select case
     when p_base.inference_endpoint_id is null then format('This server has no inference endpoint for %s.', p_base.id)
     when p_training is null then null
-    -- vLLM refuses such adapters, or loads them without their expert weights and answers wrongly.
+    -- vLLM rejects such adapters, or loads them without their expert weights and gives wrong answers.
     when p_training ->> 'lora_targets' = 'experts' then
-      'It trains the model''s experts, which must be merged into the base model before serving.'
-    when p_training ->> 'lora_variant' = 'dora' then 'It is a DoRA adapter, which must be merged into the base model before serving.'
+      'Its adapter changes the model''s experts and must be merged into the base model before serving.'
+    when p_training ->> 'lora_variant' = 'dora' then 'Its adapter uses DoRA and must be merged into the base model before serving.'
     when tunebase_internal.adapter_rank(p_training) > p_base.inference_max_rank then
       format(
         'Its adapter has rank %s; the endpoint serves ranks up to %s.',
@@ -3446,7 +3446,7 @@ as $$
       )
     when p_training ->> 'base_model' is distinct from p_base.source
       or p_training ->> 'base_revision' is distinct from p_base.revision then
-      format('It was trained on another revision of %s than the endpoint serves.', p_base.id)
+      format('It was trained on a revision of %s other than the one that the endpoint serves.', p_base.id)
   end
 $$;
 
@@ -3490,7 +3490,7 @@ begin
 end $$;
 
 -- schemas/functions/jobs/cancel_job.sql
--- Cancels at once; the attempt on the GPU ends when RunPod or the worker confirms it, or its time is over.
+-- Cancels at once; the attempt on the GPU ends when RunPod or the worker confirms it, or when its time limit expires.
 create function tunebase_internal.cancel_job(p_caller jsonb, p_job_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -3670,8 +3670,8 @@ begin
 end $$;
 
 -- schemas/functions/jobs/get_job_metrics.sql
--- Metrics for a chart: about p_points rows. Each bucket of steps keeps its lowest and highest loss; both ends and every
--- validation stay. Rows are grouped by hashing and only the chosen ones are read in full: two window functions over full
+-- Metrics for a chart: about p_points rows. Each bucket of steps keeps its lowest and highest loss; both endpoints and every
+-- validation are kept. Rows are grouped by hashing and only the chosen ones are read in full: two window functions over full
 -- rows sorted 100,000 of them twice.
 create function tunebase_internal.get_job_metrics(
   p_caller jsonb, p_job_id uuid, p_points integer, p_from_step integer, p_to_step integer
@@ -3738,9 +3738,9 @@ begin
 end $$;
 
 -- schemas/functions/jobs/job_json.sql
--- A job as the API shows it: its row, why it waits, and its position in the queue (1: next; 0: already sent to the GPU
--- service), and how long workers have run it, which its own times do not say: they include queues and pauses. Counting
--- stops at 100, so that a long queue stays cheap. plpgsql, because it keeps its plans.
+-- A job for the API: its row, why it waits, its position in the queue (1: next; 0: already sent to the GPU service), and how
+-- long workers have run it; its timestamps include queues and pauses. Counting stops at 100, so that a long queue stays
+-- cheap. plpgsql, because it caches its plans.
 create function tunebase_internal.job_json(p_job_id uuid) returns jsonb
 language plpgsql stable set search_path = ''
 as $$
@@ -3849,8 +3849,8 @@ as $$
 $$;
 
 -- schemas/functions/jobs/lock_job.sql
--- Locks a job that the caller wants to change. Raises job_not_found or job_already_finished. Files come first in the lock
--- order: without theirs, a resume and the end of a validation could wait for each other.
+-- Locks a job that the caller wants to change. Raises job_not_found or job_already_finished. Locks the job's files first:
+-- otherwise, a resume and the end of a validation could deadlock.
 create function tunebase_internal.lock_job(p_caller jsonb, p_job_id uuid) returns tunebase.jobs
 language plpgsql set search_path = ''
 as $$
@@ -3870,7 +3870,7 @@ begin
 end $$;
 
 -- schemas/functions/jobs/lock_parent_model.sql
--- Holds the fine-tuned model that a new job continues from, so that it cannot be deleted before the job exists.
+-- Locks the fine-tuned model that a new job continues from, so that it cannot be deleted before the job exists.
 create function tunebase_internal.lock_parent_model(p_project_id uuid, p_name text) returns void
 language plpgsql set search_path = ''
 as $$
@@ -3882,8 +3882,8 @@ begin
 end $$;
 
 -- schemas/functions/jobs/lock_training_files.sql
--- Checks a new job's files and holds them until the job exists: they cannot be deleted, and a validation cannot end
--- without seeing the job. Returns true if one is still being validated.
+-- Checks a new job's files and locks them until the job exists, so that they cannot be deleted, and a validation cannot
+-- finish without seeing the job. Returns true if one is still being validated.
 create function tunebase_internal.lock_training_files(p_project_id uuid, p_training_file uuid, p_validation_file uuid)
 returns boolean
 language plpgsql set search_path = ''
@@ -3953,9 +3953,9 @@ begin
 end $$;
 
 -- schemas/functions/jobs/queue_position.sql
--- A job's position in the whole queue and in its project's part of it; null when it is not queued. Each count stops at
--- 100: with 1,000, it was 40% of a create_job in a long queue. One pass over the queue's head does for both, unless more
--- is ahead than that.
+-- A job's position in the whole queue and among its project's jobs; null if it is not queued. Each count stops at 100: with
+-- 1,000, it took 40% of a create_job in a long queue. One pass over the head of the queue yields both, unless more jobs
+-- are ahead.
 create function tunebase_internal.queue_position(p_job tunebase.jobs) returns jsonb
 language plpgsql stable set search_path = ''
 as $$
@@ -3985,7 +3985,7 @@ begin
 end $$;
 
 -- schemas/functions/jobs/record_speed.sql
--- Adds a succeeded job to what its base model is measured to train at. Jobs of fewer than 20 steps mostly measure the start.
+-- Adds a succeeded job to its base model's measured speed. Ignores jobs of fewer than 20 steps, which mostly measure startup.
 create function tunebase_internal.record_speed(p_job tunebase.jobs, p_gpu_config jsonb) returns void
 language sql set search_path = ''
 as $$
@@ -4022,9 +4022,9 @@ begin
 end $$;
 
 -- schemas/functions/jobs/reserve_spend.sql
--- What to reserve for a new job: the highest cost of its estimate, at most its own cap. Raises spend_cap_exceeded if that
--- does not fit under the project's cap. The project's row is locked only if it has one: two jobs must not take the same
--- room.
+-- What to reserve for a new job: the high end of its cost estimate, at most its own cap. Raises spend_cap_exceeded if that
+-- does not fit under the project's cap. Locks the project's row only if it has a cap, so that two jobs cannot reserve the
+-- same budget.
 create function tunebase_internal.reserve_spend(p_project_id uuid, p_job jsonb) returns numeric
 language plpgsql set search_path = ''
 as $$
@@ -4049,7 +4049,7 @@ begin
 end $$;
 
 -- schemas/functions/jobs/resume_job.sql
--- Resumes a paused job (also one that waits to be started), or cancels a pause request.
+-- Resumes a paused job (or one that is waiting to be started), or cancels a pause request.
 create function tunebase_internal.resume_job(p_caller jsonb, p_job_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -4068,10 +4068,10 @@ begin
 end $$;
 
 -- schemas/functions/jobs/select_jobs.sql
--- The rows of list_jobs: p_limit + 1 of them, so that the last one tells whether there are more.
+-- The rows of list_jobs: p_limit + 1 of them, to detect whether there are more.
 --
--- force_custom_plan: each call is planned with its own values. Then a filter that is null disappears from the plan, and
--- every combination of filters walks the index that suits it and stops at the limit. One plan for all values could not.
+-- force_custom_plan: each call is planned with its own values. A null filter then disappears from the plan, and every
+-- combination of filters scans a suitable index and stops at the limit, which a generic plan cannot do.
 create function tunebase_internal.select_jobs(p_project_id uuid, p_after uuid, p_limit integer, p_filter jsonb) returns jsonb
 language plpgsql stable set search_path = '' set plan_cache_mode = 'force_custom_plan'
 as $$
@@ -4146,15 +4146,15 @@ begin
   if p_job.status = 'validating_files' then
     return 'its files are being validated';
   elsif p_job.status = 'paused' and not p_job.auto_start then
-    return 'it waits to be started';
+    return 'it is waiting to be started';
   elsif p_job.status <> 'queued' then
     return null;
   elsif p_job.status_reason is not null then
     return p_job.status_reason;
   elsif p_job.due_at = 'infinity' then
-    return 'the GPU service has it and has not started it yet';
+    return 'the GPU service has not started it yet';
   elsif p_job.due_at > now() then
-    return format('it is retried in %s s', ceil(extract(epoch from p_job.due_at - now())));
+    return format('it will be retried in %s s', ceil(extract(epoch from p_job.due_at - now())));
   end if;
   select max_running into v_limit from tunebase.projects
   where id = p_job.project_id and max_running <= (
@@ -4180,7 +4180,7 @@ begin
     perform tunebase_internal.add_event(
       p_job_id, 'warn',
       format(
-        '%s%s rows of the validation file are in the training file too: the validation loss will look better than it is.',
+        '%s%s rows of the validation file are also in the training file, so the validation loss will be too optimistic.',
         case when (v_overlap -> 'exact')::boolean then '' else 'About ' end, v_overlap ->> 'rows'
       ),
       'message', jsonb_build_object('overlap', v_overlap)
@@ -4380,7 +4380,7 @@ begin
 end $$;
 
 -- schemas/functions/models/base_model_json.sql
--- A base model as the API shows it.
+-- A base model for the API.
 create function tunebase_internal.base_model_json(p_model tunebase.base_models) returns jsonb
 language sql stable set search_path = ''
 as $$
@@ -4443,7 +4443,7 @@ begin
 end $$;
 
 -- schemas/functions/models/fine_tune_json.sql
--- A fine-tune as the API shows it.
+-- A fine-tune for the API.
 create function tunebase_internal.fine_tune_json(p_adapter tunebase.adapters) returns jsonb
 language sql stable set search_path = ''
 as $$
@@ -4493,8 +4493,8 @@ begin
 end $$;
 
 -- schemas/functions/monitoring/get_installation_metrics.sql
--- What GET /metrics shows, for all projects: {metric: [{label: value, …, "value": number}, …]}. The metrics are declared in
--- _shared/contracts/installation_metrics.ts.
+-- The values of GET /metrics over all projects: {metric: [{label: value, …, "value": number}, …]}. The metrics are declared
+-- in _shared/contracts/installation_metrics.ts.
 --
 -- Counters count from midnight UTC, so that their cost does not grow with the installation's age; Prometheus handles the
 -- reset. Only the month's spending reads further back, from an index alone. No label may hold a project, a fine-tuned model
@@ -4505,7 +4505,7 @@ as $$
 declare
   v_day constant timestamptz := date_trunc('day', now() at time zone 'utc') at time zone 'utc';
   v_month constant timestamptz := date_trunc('month', now() at time zone 'utc') at time zone 'utc';
-  -- A request takes at most 330 s, and is found by when it began.
+  -- A request takes at most 330 s, and is looked up by its start.
   v_recent constant uuid := tunebase_internal.uuid7_lower_bound(now() - interval '10 minutes');
 begin
   return (
@@ -4654,14 +4654,14 @@ begin
 end $$;
 
 -- schemas/functions/monitoring/get_status.sql
--- What a member may know of the service, and of the project's waiting work and problems. Nothing of other projects, and no
--- text that RunPod or Storage wrote for the operator.
+-- The status that members may see: the service's health, and the project's queued work and problems. Nothing about other
+-- projects, and no text from RunPod or Storage that is meant for the operator.
 create function tunebase_internal.get_status(p_caller jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_project_id constant uuid := tunebase_internal.authorize(p_caller, 'project:read');
-  -- Older failures have had no try since; record_deliveries starts a new series with the next one.
+  -- Older failures are no longer retried; record_deliveries starts a new series with the next one.
   v_recent constant timestamptz := now() - interval '2 days';
   v_oldest tunebase.jobs;
 begin
@@ -5488,7 +5488,7 @@ as $$
 $$;
 
 -- schemas/functions/projects/project_spend.sql
--- A project's spending this month (UTC), plus what its unfinished jobs and open inference requests may still cost. plpgsql, because it keeps its plans.
+-- A project's spending this month (UTC), plus what its unfinished jobs and open inference requests may still cost. plpgsql, because it caches its plans.
 create function tunebase_internal.project_spend(p_project_id uuid) returns numeric
 language plpgsql stable set search_path = ''
 as $$
@@ -5624,7 +5624,7 @@ as $$
 $$;
 
 -- schemas/functions/reconcile/give_up_attempt.sql
--- Ends an attempt that hangs, or that no worker has claimed in time.
+-- Ends an attempt that hangs, or that no worker claimed in time.
 create function tunebase_internal.give_up_attempt(p_attempt tunebase.attempts, p_hangs boolean, p_reason text) returns void
 language plpgsql set search_path = ''
 as $$
@@ -5731,7 +5731,7 @@ language plpgsql set search_path = ''
 as $$
 declare
   v_terminated boolean := p_status in ('COMPLETED', 'FAILED', 'CANCELLED', 'TIMED_OUT', 'GONE');
-  -- Without an id, RunPod cannot be asked, but no worker can claim it after the deadline. With one, RunPod deletes it at its ttl.
+  -- Without an id, RunPod cannot be queried, but no worker can claim it after the deadline. With one, RunPod deletes it at its ttl.
   v_deadline timestamptz := case
     when p_attempt.runpod_job_id is null then p_attempt.claim_deadline
     else coalesce(p_attempt.submitted_at, p_attempt.created_at) + make_interval(secs => p_attempt.ttl_seconds)
@@ -5965,7 +5965,7 @@ begin
   else
     perform pg_advisory_xact_lock_shared(v_lock);
     -- A first request that its own retry has overtaken, because a proxy delayed it: the resource exists. Only once: the
-    -- next equal request asks for another.
+    -- next equal request creates another one.
     update tunebase_internal.idempotency_keys set created_by_retry = false
     where created_by_retry and subject = v_subject and request_hash = v_hash and created_at > now() - interval '10 minutes'
     returning * into v_found;
@@ -6107,11 +6107,11 @@ end $$;
 -- and jobs without any cap. Call it with claim_dispatch's lock held.
 --
 -- RunPod ends every live attempt at its execution timeout, so the cost until then is committed: spent, committed and newly
--- granted amounts together never exceed the project's cap, even without the watchdog. The rest of the budget is granted
--- like this: a job with a cap of its own gets up to that cap; a job with an estimate gets its reservation and as much again,
--- or half an hour of its GPU; any other job gets an equal share with the jobs that could start now and, while the project
--- may run more, one later job. Every job gets at least five minutes, even from others' reservations, or jobs could wait for
--- each other's reservations forever. verdict: run; wait, while live attempts hold the budget; or fail, if the cap leaves
+-- granted amounts together never exceed the project's cap, even without the watchdog. The rest of the budget is granted as
+-- follows. A job with its own cap gets up to that cap. A job with an estimate gets its reservation plus the same amount
+-- again, or half an hour of its GPU. Any other job gets an equal share with the jobs that could start now and, while the
+-- project may run more, one later job. Every job gets at least five minutes, even from others' reservations, or jobs could
+-- wait for each other's reservations forever. verdict: run; wait, while live attempts hold the budget; or fail, if the cap leaves
 -- less than half a minute of GPU time, which is too little to load a model.
 create function tunebase_internal.dispatch_budgets(p_job_ids uuid[])
 returns table (job_id uuid, verdict text, max_seconds integer, message text)
@@ -6119,7 +6119,7 @@ language plpgsql stable set search_path = ''
 as $$
 #variable_conflict use_column
 begin
-  -- In plpgsql, which keeps the plan: language sql plans this query again at every claim.
+  -- In plpgsql, which caches the plan: language sql would plan this query again at every claim.
   return query with this_month as (
     select date_trunc('month', now() at time zone 'utc') at time zone 'utc' as starts_at
   ), chosen as (
@@ -6413,7 +6413,7 @@ as $$
 $$;
 
 -- schemas/functions/support/raise_api_error.sql
--- Raises an error from the API's registry (`_shared/errors.ts`); p_detail fills in its message.
+-- Raises an error of the API's catalog (`_shared/contracts/error_codes.ts`); p_detail fills in its message.
 create function tunebase_internal.raise_api_error(p_code text, p_detail jsonb default '{}') returns void
 language plpgsql set search_path = ''
 as $$
@@ -6546,8 +6546,8 @@ as $$
 $$;
 
 -- schemas/functions/tenancy/find_user.sql
--- The user with this confirmed email address, for the operator. Confirmed, because anyone can sign up with somebody else's
--- address and their own password, and wait for the owner of the address to confirm it.
+-- For the operator: the user with this confirmed email address. Confirmed, because anyone can sign up with another person's
+-- address and their own password, and wait for that person to confirm it.
 create function tunebase_internal.find_user(p_email text) returns uuid
 language plpgsql stable set search_path = ''
 as $$
@@ -6757,7 +6757,7 @@ begin
 end $$;
 
 -- schemas/functions/uploads/begin_upload_part.sql
--- Records a part before its bytes arrive, so that no object is unknown.
+-- Records a part before its bytes arrive, so that every object has a record.
 create function tunebase_internal.begin_upload_part(p_caller jsonb, p_upload_id uuid, p_part_id uuid) returns text
 language plpgsql security definer set search_path = ''
 as $$
@@ -6819,9 +6819,9 @@ begin
 end $$;
 
 -- schemas/functions/uploads/complete_upload.sql
--- Creates a file from parts, in the order of p_part_ids. A single part becomes the file's object. Several are copied into one
--- by the validation, which reads them anyway: Storage cannot join objects, and the trainer downloads one URL. Called again,
--- it returns the same file.
+-- Creates a file from parts, in the order of p_part_ids. A single part becomes the file's object. Validation, which reads all
+-- parts anyway, copies several into one object: Storage cannot concatenate objects, and the trainer downloads a single URL.
+-- Called again, it returns the same file.
 create function tunebase_internal.complete_upload(p_caller jsonb, p_id uuid, p_part_ids uuid[], p_md5 text, p_file_id uuid)
 returns jsonb
 language plpgsql security definer set search_path = ''
@@ -7010,7 +7010,8 @@ $$;
 
 -- schemas/functions/webhooks/claim_deliveries.sql
 -- Leases up to p_limit due deliveries, the oldest of each receiver first. A receiver gets at most p_per_target at once,
--- minus those in flight to it (p_busy: {target: count}), and 4 while it is failing: a slow receiver cannot take every slot.
+-- minus those in flight to it (p_busy: {target: count}), and at most 4 while it is failing, so that a slow receiver cannot
+-- use every slot.
 -- The attempt is counted here, so that a delivery that crashes its scheduler is not retried forever.
 create function tunebase_internal.claim_deliveries(
   p_limit integer, p_per_target integer, p_busy jsonb, p_lease_seconds integer
@@ -7155,7 +7156,7 @@ begin
 end $$;
 
 -- schemas/functions/webhooks/get_webhook_delivery.sql
--- A delivery with the request and response of its last 50 tries.
+-- A delivery with the request and response of its last 50 attempts.
 create function tunebase_internal.get_webhook_delivery(p_caller jsonb, p_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -7244,8 +7245,8 @@ begin
 end $$;
 
 -- schemas/functions/webhooks/record_deliveries.sql
--- Records the results of tries. p_results: [{id, lease, ok, status, body, error, retry_after (seconds), url, headers,
--- duration_ms}]. Every try is logged; the delivery changes only if the try succeeded or still holds the lease.
+-- Records the results of attempts. p_results: [{id, lease, ok, status, body, error, retry_after (seconds), url, headers,
+-- duration_ms}]. Every attempt is logged; the delivery changes only if the attempt succeeded or still holds the lease.
 create function tunebase_internal.record_deliveries(p_results jsonb) returns void
 language plpgsql security definer set search_path = ''
 as $$
@@ -7316,7 +7317,7 @@ begin
     insert into tunebase_internal.failing_subscribers as f (target_id, failing_since, last_failed_at)
     values (v_target, now(), now())
     on conflict (target_id) do update
-    -- After two days without a try, longer than the longest pause of the schedule, a failure starts a new series.
+    -- After two days without an attempt, longer than the longest delay of the schedule, a failure starts a new series.
     set failing_since = case when f.last_failed_at < now() - interval '2 days' then now() else f.failing_since end,
       last_failed_at = now()
     returning failing_since into v_since;
@@ -7468,9 +7469,9 @@ begin
 end $$;
 
 -- schemas/functions/webhooks/webhook_retry_delay.sql
--- The delay before the next try, after p_tries tries; null after the last. The Standard Webhooks schedule (at once, 5 s,
--- 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h) with up to 20 % jitter, so that deliveries that failed together do not
--- all return together.
+-- The delay before the next attempt, after p_tries attempts; null after the last. The Standard Webhooks schedule (at once, 5 s,
+-- 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h) with up to 20 % jitter, so that deliveries that failed together are not
+-- all retried together.
 create function tunebase_internal.webhook_retry_delay(p_tries integer) returns interval
 language sql volatile set search_path = ''
 as $$
@@ -7481,7 +7482,7 @@ as $$
 $$;
 
 -- schemas/functions/jobs/transitions/attempt_cost.sql
--- What an attempt has cost: from its first claim until now or its end, not while it was queued.
+-- An attempt's cost so far: from its first claim until now or its end. Time in the queue is free.
 create function tunebase_internal.attempt_cost(p_attempt tunebase.attempts) returns numeric
 language sql stable
 return greatest(p_attempt.cost_usd, round((
@@ -7512,7 +7513,7 @@ begin
   returning * into strict v_attempt;
   perform tunebase_internal.update_attempt_cost(p_attempt_id);
   select * into strict v_job from tunebase.jobs where id = v_attempt.job_id;
-  -- Cancelled while the last file was uploaded: the files stay in Storage, the job stays cancelled.
+  -- Cancelled while the last file was being uploaded: the files stay in Storage, and the job stays cancelled.
   if tunebase_internal.is_terminal(v_job.status) then
     return null;
   end if;
@@ -7552,7 +7553,7 @@ begin
 end $$;
 
 -- schemas/functions/jobs/transitions/end_attempt.sql
--- Ends an attempt and does with its job what retry_policy says. Call it with both locked, the job first.
+-- Ends an attempt and applies retry_policy to its job. Call it with both locked, the job first.
 create function tunebase_internal.end_attempt(
   p_attempt_id uuid, p_outcome text,
   p_fault text default null, p_code text default null, p_message text default null, p_hint text default null
@@ -7583,7 +7584,7 @@ begin
       perform tunebase_internal.enqueue_job(v_job.id);
       perform tunebase_internal.wake_scheduler();
     when 'restore' then
-      -- `queued_at` stays: it says how long the job has waited for a GPU.
+      -- `queued_at` is kept: it measures how long the job has waited for a GPU.
       update tunebase.jobs set due_at = now(), status_reason = null where id = v_job.id;
     when 'retry' then
       perform tunebase_internal.retry_job(v_job, v_attempt, v_next.wait_seconds);
@@ -7603,8 +7604,8 @@ begin
 end $$;
 
 -- schemas/functions/jobs/transitions/enqueue_job.sql
--- Puts a job in the queue, or where it waits before that (waiting_status). Returns the new status. Call it with the job
--- locked, and wake the scheduler once after it.
+-- Queues a job, or sets the status in which it waits before that (waiting_status). Returns the new status. Call it with the
+-- job locked, and wake the scheduler afterwards.
 create function tunebase_internal.enqueue_job(p_job_id uuid, p_wait_seconds double precision default 0) returns text
 language plpgsql set search_path = ''
 as $$
@@ -7648,7 +7649,7 @@ end $$;
 
 -- schemas/functions/jobs/transitions/fail_job_with_file.sql
 -- Fails a job whose file turned out to be invalid, or to hold rows for another training method. Returns false if the file
--- suits the job. (Where a file was validated earlier, the API refuses to create the job.)
+-- suits the job. (If a file was validated earlier, the API rejects the job.)
 create function tunebase_internal.fail_job_with_file(p_job tunebase.jobs, p_file tunebase.files) returns boolean
 language plpgsql set search_path = ''
 as $$
@@ -7691,9 +7692,9 @@ begin
 end $$;
 
 -- schemas/functions/jobs/transitions/lock_unvalidated_files.sql
--- Share-locks those of a job's files whose validation has not finished. Returns true if there are any. The lock makes the
--- end of a validation wait for this transaction, or this one for it: so either that end sees the job, or this transaction
--- sees the result. Files are locked before jobs everywhere; call it before you lock the job.
+-- Share-locks the job's files whose validation has not finished. Returns true if there are any. With the lock, either this
+-- transaction or the end of a validation waits for the other, so that either that end sees the job, or this transaction sees
+-- the result. Files are locked before jobs everywhere; call it before you lock the job.
 create function tunebase_internal.lock_unvalidated_files(p_file_ids uuid[]) returns boolean
 language plpgsql set search_path = ''
 as $$
@@ -7739,7 +7740,7 @@ begin
 end $$;
 
 -- schemas/functions/jobs/transitions/request_attempt_cancellation.sql
--- Has the scheduler cancel a job's live attempt at RunPod until it has ended.
+-- Makes the scheduler cancel a job's live attempt at RunPod, repeatedly until it has ended.
 create function tunebase_internal.request_attempt_cancellation(p_job_id uuid) returns void
 language sql set search_path = ''
 as $$
@@ -7767,10 +7768,10 @@ begin
 end $$;
 
 -- schemas/functions/jobs/transitions/retry_policy.sql
--- What an ended attempt means for its job: the whole retry policy. `p_fault` is the class of the failure: only failures of
--- the infrastructure are retried, with backoff, until max_attempts of them in a row have brought no new checkpoint.
--- The backoff is backoff_seconds, the number of attempts jobs.max_attempts, and the class of each error of the trainer is
--- in contracts/trainer_errors.ts.
+-- The whole retry policy: what to do with a job after an attempt has ended. `p_fault` is the class of the failure. Only
+-- infrastructure failures are retried, with backoff, until max_attempts in a row have produced no new checkpoint. See
+-- backoff_seconds for the backoff, jobs.max_attempts for the limit, and contracts/trainer_errors.ts for the class of each
+-- trainer error.
 --
 -- action: none (the job is terminal or paused), requeue, restore (the job never left the queue), retry, pause, cancel,
 -- fail, or fail_spend_cap.
@@ -7784,7 +7785,7 @@ declare
 begin
   action := case
     when tunebase_internal.is_terminal(p_job.status) or p_job.status = 'paused' then 'none'
-    -- Paused before a worker claimed it, and resumed before it ended: the next attempt can go.
+    -- Paused before a worker claimed it, and resumed before it ended: the next attempt can start.
     when p_attempt.cancel_requested then 'requeue'
     when p_attempt.outcome = 'not_started' then 'restore'
     when p_attempt.outcome = 'cancelled' then 'cancel'
@@ -7862,7 +7863,7 @@ begin
 end $$;
 
 -- schemas/functions/jobs/transitions/update_attempt_cost.sql
--- Updates an attempt's cost and its job's, the sum of its attempts'. plpgsql, because it keeps its plans: a language sql
+-- Updates the cost of an attempt and of its job, the sum over its attempts. plpgsql, because it caches its plans: a language sql
 -- function is planned at every call, which took 0.4 ms of a report's 1.5.
 create function tunebase_internal.update_attempt_cost(p_attempt_id uuid) returns void
 language plpgsql set search_path = ''
@@ -7881,8 +7882,8 @@ create function tunebase_internal.waiting_message(p_status text) returns text
 language sql immutable
 return case p_status
   when 'queued' then 'Files are valid; the job is queued for a GPU.'
-  when 'paused' then 'Files are valid; the job waits to be started.'
-  else 'The job waits until its files are validated.'
+  when 'paused' then 'Files are valid; the job is waiting to be started.'
+  else 'The job is waiting until its files are validated.'
 end;
 
 -- schemas/functions/jobs/transitions/waiting_status.sql
@@ -7905,7 +7906,7 @@ create trigger tunebase_delete_result_content after update of deleted_at on tune
 for each row when (new.deleted_at is not null and new.purpose = 'fine-tune-results')
 execute function tunebase_internal.delete_result_content();
 
--- Not for result files: a job must not fail at its end because its project is full.
+-- Not for result files: a job must not fail at the end because its project has reached its quota.
 create trigger tunebase_enforce_quota before insert on tunebase.files
 for each row when (new.purpose = 'fine-tune') execute function tunebase_internal.enforce_file_quota();
 
@@ -7921,7 +7922,7 @@ for each row execute function tunebase_internal.index_job_metadata();
 create trigger tunebase_outbox_created after insert on tunebase.jobs
 for each row execute function tunebase_internal.enqueue_job_events();
 
--- A report whose progress has not grown does not pay for this trigger.
+-- Skipped for reports without new progress, to keep them cheap.
 create trigger tunebase_outbox_changed after update of status, budget_warned_at, progress on tunebase.jobs
 for each row when (
   new.status <> old.status or new.budget_warned_at is distinct from old.budget_warned_at or new.progress > old.progress
@@ -7933,7 +7934,7 @@ for each row when (new.status <> old.status or new.last_event > old.last_event)
 execute function tunebase_internal.broadcast_job_change();
 
 -- schemas/triggers/uploads.sql
--- An upload without room for its file is refused before its bytes arrive; its file counts once it exists.
+-- Rejects an upload that would exceed the quota before its bytes arrive; its file counts once it exists.
 create trigger tunebase_enforce_quota before insert on tunebase_internal.uploads
 for each row execute function tunebase_internal.enforce_upload_quota();
 

@@ -35,7 +35,7 @@ Deno.test("with pg_net and Vault, a due job wakes the scheduler once per transac
     headers: { "content-type": "application/json", authorization: "Bearer s" },
   }]);
   const waits = await createJob(user, { auto_start: false });
-  assertEquals((await sent()).length, 1, "a job that waits to be started is not due");
+  assertEquals((await sent()).length, 1, "a job that is waiting to be started is not due");
   await user.fetch(`/fine_tuning/jobs/${waits.id}/start`, { method: "POST" });
   assertEquals((await sent()).length, 2);
 });

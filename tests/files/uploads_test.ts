@@ -469,7 +469,7 @@ const events = async (id: string) =>
 Deno.test("a job waits for its file's validation and is queued when it passes", async () => {
   const id = await waiting(rows(3));
   const job = await jobOf(id);
-  assertEquals((await events(job))[0], "The job waits until its files are validated.");
+  assertEquals((await events(job))[0], "The job is waiting until its files are validated.");
   assertEquals(await code(await user.fetch(`/files/${id}`, { method: "DELETE" })), [409, "file_in_use"]);
   while (await validateFiles(scheduler) > 0);
   assertEquals((await user.openai.fineTuning.jobs.retrieve(job)).status, "queued");
@@ -527,7 +527,7 @@ Deno.test("a job with auto_start false waits for start after validation", async 
   const job = await jobOf(await waiting(rows(3)), { auto_start: false });
   while (await validateFiles(scheduler) > 0);
   assertEquals((await user.openai.fineTuning.jobs.retrieve(job)).status as string, "paused");
-  assertEquals((await events(job))[0], "Files are valid; the job waits to be started.");
+  assertEquals((await events(job))[0], "Files are valid; the job is waiting to be started.");
   assertEquals((await (await post(`/fine_tuning/jobs/${job}/start`, {})).json()).status, "queued");
 });
 
@@ -544,7 +544,7 @@ Deno.test("rows present in both files of a job are reported in its events", asyn
   const job = await user.openai.fineTuning.jobs.create({ model, training_file, validation_file });
   assertStringIncludes(
     (await events(job.id))[0] ?? "",
-    "2 rows of the validation file are in the training file too",
+    "2 rows of the validation file are also in the training file",
   );
   const overlap = async (other: string) =>
     await (await user.fetch(`/files/${validation_file}/overlap/${other}`)).json();

@@ -40,7 +40,7 @@ Deno.test("models say whether they can be called, and why not", async () => {
   await setVariant("dora");
   assertEquals(
     await servable(tuned),
-    "It is a DoRA adapter, which must be merged into the base model before serving.",
+    "Its adapter uses DoRA and must be merged into the base model before serving.",
   );
   await setVariant("lora");
   assertEquals(await servable(tuned), null);

@@ -22,7 +22,7 @@ Deno.test("a job with auto_start false is validated and priced, and waits for st
   assertEquals([more(job, "auto_start"), more(job, "queue"), more(job, "status_reason")], [
     false,
     null,
-    "it waits to be started",
+    "it is waiting to be started",
   ]);
   assert(more(job, "estimate"));
   assertEquals((await tunebase.tick()).dispatched, 0);
@@ -39,7 +39,7 @@ Deno.test("a job with auto_start false is validated and priced, and waits for st
   for await (const event of user.openai.fineTuning.jobs.listEvents(job.id)) messages.unshift(event.message);
   assertEquals(messages, [
     "Created fine-tuning job.",
-    "Files are valid; the job waits to be started.",
+    "Files are valid; the job is waiting to be started.",
     "The job was started; it is queued for a GPU.",
     "Fine-tuning job started.",
   ]);
@@ -97,7 +97,7 @@ Deno.test("a queued job shows its position in the project and overall, and why i
   await tunebase.tick();
   assertEquals(
     more(await jobNow(user, first), "status_reason"),
-    "the GPU service has it and has not started it yet",
+    "the GPU service has not started it yet",
   );
   const waiting = await jobNow(user, third);
   assertEquals(more(waiting, "queue"), { position: 1, position_in_project: 1 });

@@ -86,7 +86,7 @@ class Metric(Message):
 
 
 class Scores(Message):
-    """The evaluation of one model. None: the score does not apply, or was not measured."""
+    """The evaluation of one model. None: the score is not applicable, or was not measured."""
 
     loss: Annotated[FiniteFloat, Field(ge=0)] | None = None
     exact_match: Annotated[FiniteFloat, Field(ge=0, le=1)] | None = None
@@ -112,7 +112,7 @@ SCORES = {
     "exact_match": "Exact match",
     "valid_json": "Valid JSON",
     "field_accuracy": "Correct JSON fields",
-    "preference_accuracy": "Preferred answer likelier",
+    "preference_accuracy": "Preference accuracy",
 }
 """The label of each score."""
 

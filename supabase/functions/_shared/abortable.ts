@@ -1,15 +1,15 @@
 /** Response bodies that end when their request is aborted. */
 
 /**
- * The response, whose body fails as soon as `signal` is aborted; the connection closes. Deno's `fetch` forgets the signal
- * once the request's own objects have been garbage-collected: the body of a long stream then never ends (seen with Deno 2.9.6;
- * tests/inference/abortable_test.ts).
+ * Wraps a response so that aborting `signal` fails its body and closes the connection. Deno's `fetch` drops the signal once
+ * the request's own objects have been garbage-collected, and the body of a long stream then never ends (seen with Deno
+ * 2.9.6; tests/inference/abortable_test.ts).
  */
 export function abortable(response: Response, signal: AbortSignal): Response {
   if (response.body === null) return response;
   const reader = response.body.getReader();
   let abort = () => {};
-  // A listener keeps the signal's timer, and this body, for as long as the timeout, which is minutes.
+  // A leftover listener would keep the signal's timer and this body alive until the timeout, minutes later.
   const settle = () => signal.removeEventListener("abort", abort);
   const body = new ReadableStream<Uint8Array>({
     start(controller) {
@@ -22,7 +22,7 @@ export function abortable(response: Response, signal: AbortSignal): Response {
     },
     async pull(controller) {
       try {
-        // Also keeps the signal reachable: what combines signals holds the combination weakly.
+        // Also keeps the signal reachable: a combined signal (`AbortSignal.any`) is only weakly held by its sources.
         signal.throwIfAborted();
         const { done, value } = await reader.read();
         if (signal.aborted) return;

@@ -86,7 +86,7 @@ const slack: ChannelAdapter = {
       if (error instanceof BlockedUrlError) throw invalid(error.message);
       throw error;
     }
-    const loopback = url.protocol === "http:"; // checkUrl allows it only for loopback, where the operator does
+    const loopback = url.protocol === "http:"; // checkUrl allows it only for loopback, if the operator does
     if (!loopback && !["hooks.slack.com", "hooks.slack-gov.com"].includes(url.hostname)) {
       throw invalid("must be the URL of a Slack incoming webhook, https://hooks.slack.com/services/…");
     }

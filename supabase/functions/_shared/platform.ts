@@ -21,14 +21,14 @@ export interface Settings {
   runpodEndpoint: string;
   /** Where inference endpoints are; `{endpoint}` is replaced with the endpoint's id. */
   inferenceUrl: string;
-  /** How long a request that is not streamed waits for its answer. The platform ends it after 150 s. */
+  /** How long a non-streaming request waits for its answer. The platform ends it after 150 s. */
   inferenceWaitSeconds: number;
   /** RunPod ends a request to a load-balancing endpoint after 330 s. */
   inferenceTimeoutSeconds: number;
   leaseSeconds: number;
   /** How often a worker saves a checkpoint, approximately. */
   checkpointSeconds: number;
-  /** Give up a run that RunPod shows as running after this many consecutive checks (15 s apart) without a heartbeat. */
+  /** Give up on a run that RunPod shows as running after this many consecutive checks (15 s apart) without a heartbeat. */
   maxMissedHeartbeats: number;
   /** The largest file that POST /files accepts. */
   maxUploadBytes: number;
@@ -38,7 +38,7 @@ export interface Settings {
   validationChunkBytes: number;
   /** How long counting a file's tokens may take: it is CPU time, of which the platform allows 2 s per request. */
   tokenCountBudgetMs: number;
-  /** Email goes out through Resend's API, if both a key and a sender are set. */
+  /** Email is sent through Resend's API, if both a key and a sender are set. */
   resendUrl: string;
   resendKey: string | null;
   emailFrom: string | null;
@@ -48,7 +48,7 @@ export interface Settings {
   dashboardUrl: string | null;
 }
 
-/** What we use of Supabase over HTTP. */
+/** The parts of Supabase that are used over HTTP. */
 export interface Supabase {
   storage: StorageClient;
 }
@@ -84,7 +84,7 @@ export function platform(databaseUrl: string, env: Environment = Deno.env): Plat
   };
 }
 
-/** Only supabase-js's Storage client: all of supabase-js was a third of the bundle. It sends the key in both headers too. */
+/** Only supabase-js's Storage client: all of supabase-js was a third of the bundle. Like supabase-js, it sends the key in both headers. */
 function storage(url: string, key: string): Supabase {
   return { storage: new StorageClient(`${url}/storage/v1`, { apikey: key, authorization: `Bearer ${key}` }) };
 }

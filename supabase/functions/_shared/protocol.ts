@@ -238,7 +238,7 @@ export const Manifest = z.strictObject({
   best_step: z.int().min(1).nullable().default(null),
   best_validation_loss: finite.nullable().default(null),
   hyperparameters: TrainingHyperparameters,
-  /** Whether the GPUs divided the base model instead of each holding all of it. */
+  /** Whether the base model was sharded across the GPUs. */
   base_sharded: z.boolean().default(false),
   trainable_parameters: z.int().min(1),
   dataset_sha256: sha256,

@@ -65,7 +65,7 @@ export function createApp(platform: Platform): Hono<ApiEnv> {
     maxAge: 7200,
   });
   app.use("*", async function handleCors(c, next) {
-    // Hono's `cors` would answer every OPTIONS request. Those that are not preflights ask for a path's methods.
+    // Hono's `cors` would answer every OPTIONS request, but one that is not a preflight asks for a path's methods.
     if (c.req.method === "OPTIONS" && !isPreflight(c)) return await next();
     return await allowBrowsers(c, next);
   });

@@ -1,4 +1,4 @@
-/** A file that is held whole: its report, and the canonical rows where it came in another format. */
+/** Validates a buffered file, and converts its rows if it is in another format. */
 import type { ConversionSummary } from "../_shared/datasets/convert/conversion.ts";
 import type { DatasetReport } from "../_shared/datasets/report.ts";
 import { Validator } from "../_shared/datasets/validator.ts";
@@ -6,17 +6,17 @@ import { hex } from "../_shared/secrets.ts";
 import { concatBytes } from "./concat_bytes.ts";
 
 /**
- * The most that a file of 4 MiB may become in its request: "a,b" as a chat row is twenty times as long, and what is held is
- * held several times while it is stored.
+ * The maximum size of the converted rows of a buffered file (up to 4 MiB). "a,b" becomes a chat row twenty times as long,
+ * and storing a file takes several times its size in memory.
  */
-export const mostConverted = 6 * 2 ** 20;
+export const maxConvertedBytes = 6 * 2 ** 20;
 
 export interface CheckedFile {
   report: DatasetReport;
   rows: { threshold: number; hashes: number[] };
-  /** null: the bytes are trained on as they are. */
+  /** null: the file is already canonical. */
   converted: { bytes: ReturnType<typeof concatBytes>; summary: ConversionSummary } | null;
-  /** The rows would be more than {@link mostConverted}: they are left to the background. */
+  /** The rows exceed {@link maxConvertedBytes}: convert them in the background. */
   tooLarge: boolean;
 }
 
@@ -26,13 +26,13 @@ export function checkWhole(bytes: Uint8Array): CheckedFile {
   const validator = new Validator({
     output(line) {
       size += line.length;
-      if (size <= mostConverted) chunks.push(line);
+      if (size <= maxConvertedBytes) chunks.push(line);
       else chunks = [];
     },
   });
   validator.push(bytes);
   const report = validator.end();
-  const tooLarge = size > mostConverted;
+  const tooLarge = size > maxConvertedBytes;
   const summary = validator.conversion;
   return {
     report,

@@ -1,6 +1,6 @@
 /**
- * A file uploaded in a request, decompressed if necessary. A small file is buffered and validated in the request. A larger
- * one is streamed to Storage and validated by the scheduler.
+ * A file uploaded in a request, decompressed if necessary. A small file is buffered and validated in the request; a larger
+ * file is streamed to Storage and validated by the scheduler.
  */
 import { gunzip, isGzip } from "./gunzip.ts";
 import { concatBytes } from "./concat_bytes.ts";

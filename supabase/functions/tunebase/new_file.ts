@@ -19,7 +19,7 @@ export interface NewFile {
   expires_after: number | null;
 }
 
-/** Validates a file that is held whole, and records it. Throws `invalid_file`. */
+/** Validates and records a buffered file. Throws `invalid_file`. */
 export async function recordFile(c: ApiContext, file: NewFile, incoming: IncomingFile): Promise<FileRow> {
   const { db } = c.get("platform");
   const caller = c.get("caller");
@@ -62,7 +62,7 @@ export async function recordFile(c: ApiContext, file: NewFile, incoming: Incomin
   }, FileRow);
 }
 
-/** Records a stored file that the scheduler is to validate. */
+/** Records a stored file for the scheduler to validate. */
 async function recordUnvalidated(
   c: ApiContext,
   file: NewFile,

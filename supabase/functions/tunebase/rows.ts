@@ -98,7 +98,7 @@ export type EvaluatedRow = z.infer<typeof EvaluatedRow>;
 
 export const BaseModelRow = tables.base_models();
 export type BaseModelRow = z.infer<typeof BaseModelRow>;
-/** Why a model cannot be called; null: it can. */
+/** Why a model cannot be called; null if it can. */
 const servable_reason = z.string().nullable();
 export const OfferedModelRow = BaseModelRow.extend({ servable_reason });
 export type OfferedModelRow = z.infer<typeof OfferedModelRow>;

@@ -17,7 +17,7 @@ create table tunebase.attempts (
   claim_deadline timestamptz not null,
   -- When the scheduler reconciles it next.
   reconcile_at timestamptz,
-  -- Its holder. Every worker that takes over increments the fencing token.
+  -- The holder's. Every worker that takes over increments the fencing token.
   fence integer not null default 0,
   worker_id text,
   -- The webhook-ids of answered claims, the holder's last. A repeated claim changes nothing.
@@ -26,12 +26,12 @@ create table tunebase.attempts (
   last_sequence integer not null default 0,
   -- The number of late or repeated callbacks, which changed nothing.
   rejected_callbacks integer not null default 0,
-  -- Cancelled, paused before it started, or over a cap: the scheduler cancels it at RunPod and repeats that until it has ended.
+  -- Cancelled, paused before it started, or over a cap: the scheduler cancels it at RunPod repeatedly until it has ended.
   cancel_requested boolean not null default false,
   cancel_requested_at timestamptz,
   cancel_sent_at timestamptz,
   -- Consecutive checks at which RunPod reported it as running but no heartbeat had arrived. Checks instead of time, so that
-  -- an outage of ours does not end healthy runs.
+  -- an outage of Tunebase does not end healthy runs.
   missed_heartbeats integer not null default 0,
   cost_usd numeric(12, 6) not null default 0,
   created_at timestamptz not null default now(),

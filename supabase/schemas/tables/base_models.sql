@@ -21,13 +21,13 @@ create table tunebase.base_models (
   queue_timeout_seconds integer not null default 3600 check (queue_timeout_seconds between 10 and 86400),
   -- Approximate training throughput on that GPU, for estimates and budget reservations. null: unknown, nothing is reserved.
   tokens_per_second real check (tokens_per_second > 0),
-  -- What finished jobs reached (an average of about the last ten), how many there were, and on which GPUs: estimates prefer it
-  -- while gpu_config is of those GPUs.
+  -- The measured throughput of finished jobs (an average over about the last ten), their number, and their GPUs. Estimates
+  -- prefer it as long as gpu_config names those GPUs.
   measured_tokens_per_second real check (measured_tokens_per_second > 0),
   measured_jobs integer not null default 0,
   measured_gpus text,
   -- The folder in the bucket `tunebase-tokenizers` with the model's tokenizer.json, tokenizer_config.json and chat_template.jinja.
-  -- Put another tokenizer into another folder: token counts are stored under this name. null: tokens are estimated.
+  -- Use a new folder for each tokenizer: token counts are stored under this name. null: tokens are estimated.
   tokenizer text check (tokenizer ~ '^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$'),
   -- For the GPU memory estimate, from config.json; `parameters` is the total. null: unknown.
   parameters bigint check (parameters > 0),
@@ -40,7 +40,7 @@ create table tunebase.base_models (
   inference_max_rank integer not null default 64 check (inference_max_rank between 1 and 512),
   -- The context that the endpoint serves, in tokens (vLLM's --max-model-len). null: max_length.
   inference_max_length integer check (inference_max_length >= 64),
-  -- Prices of inference: per million tokens, and per hour that a request is answered for.
+  -- Inference prices: per million tokens, and per hour of answering requests.
   inference_usd_per_million_input_tokens numeric(12, 6) not null default 0 check (inference_usd_per_million_input_tokens >= 0),
   inference_usd_per_million_output_tokens numeric(12, 6) not null default 0 check (inference_usd_per_million_output_tokens >= 0),
   inference_usd_per_hour numeric(12, 6) not null default 0 check (inference_usd_per_hour >= 0),
@@ -55,4 +55,4 @@ alter table tunebase.base_models enable row level security;
 create policy members_read on tunebase.base_models for select to authenticated
 using (enabled and exists (select from tunebase_internal.member_project_ids()));
 
-comment on table tunebase.base_models is 'The base models that the operator offers.';
+comment on table tunebase.base_models is 'The base models that the operator has configured.';

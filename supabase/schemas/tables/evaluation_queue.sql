@@ -6,7 +6,7 @@ create table tunebase_internal.evaluation_queue (
   lease uuid,
   -- When it may be claimed again.
   next_at timestamptz not null default now(),
-  -- How often the model did not answer.
+  -- How often the model failed to answer.
   failures integer not null default 0,
   -- The open request of the holder (tunebase.inference_requests).
   request_id uuid,

@@ -3,10 +3,10 @@ create table tunebase.evaluation_rows (
   project_id uuid not null references tunebase.projects on delete cascade,
   -- In the file, from 1.
   line integer not null check (line >= 1),
-  -- {messages, tools}: what the models are asked.
+  -- The prompt: {messages, tools}.
   prompt jsonb not null,
   expected text not null,
-  -- Tool calls: compared as JSON.
+  -- The expected answer is tool calls, which are compared as JSON.
   is_json boolean not null,
   primary key (evaluation_id, line)
 );

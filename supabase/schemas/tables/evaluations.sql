@@ -4,9 +4,9 @@ create table tunebase.evaluations (
   api_key_id uuid references tunebase.api_keys on delete set null,
   user_id uuid references auth.users on delete set null,
   name text not null check (char_length(name) between 1 and 100),
-  -- Also of a file that has been deleted since: the evaluation has copies of its rows.
+  -- The file may have been deleted since: the evaluation has copies of its rows.
   file_id uuid not null references tunebase.files on delete cascade,
-  -- As the API names them; each answers every row.
+  -- Names as in the API. Each model answers every row.
   models text[] not null check (cardinality(models) between 1 and 4),
   graders jsonb not null default '[]' check (jsonb_typeof(graders) = 'array'),
   -- {temperature, max_completion_tokens, seed}
@@ -16,9 +16,9 @@ create table tunebase.evaluations (
   -- Rows of the file, and how many of them are evaluated.
   file_rows integer not null check (file_rows >= 1),
   row_count integer not null check (row_count between 1 and 1000),
-  -- Of row_count times the number of models.
+  -- Up to row_count times the number of models.
   answered integer not null default 0 check (answered >= 0),
-  -- {code, message}, as a request would get them.
+  -- {code, message}, as in an error response.
   error jsonb,
   created_at timestamptz not null default now(),
   finished_at timestamptz,

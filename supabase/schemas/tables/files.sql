@@ -12,9 +12,9 @@ create table tunebase.files (
   -- What validation found: `DatasetReport` in _shared/datasets/report.ts.
   report jsonb not null default '{}',
   object text not null,
-  -- A file in another format is converted. `object`, `bytes` and `sha256` are then of its canonical rows, which are what is
-  -- trained on, and these of the file as it was uploaded: `alpaca_csv`, and `ConversionSummary` in
-  -- _shared/datasets/convert/conversion.ts.
+  -- For a file in another format, which is converted: `object`, `bytes` and `sha256` describe its canonical rows, which are
+  -- trained on. These columns describe the uploaded file: its format (such as `alpaca_csv`), its original object, and
+  -- `ConversionSummary` in _shared/datasets/convert/conversion.ts.
   source_format text,
   conversion jsonb,
   original_object text,

@@ -10,7 +10,7 @@ create table tunebase_internal.idempotency_keys (
   subject text not null,
   -- null: the request had no Idempotency-Key.
   key_hash text check (key_hash ~ '^[0-9a-f]{64}$'),
-  -- null while a form streams in, because its body is hashed as it is read.
+  -- null while a form is being received, because its body is hashed as it is read.
   request_hash text check (request_hash ~ '^[0-9a-f]{64}$'),
   -- After this time, a reservation without a response belongs to a dead isolate.
   locked_until timestamptz,

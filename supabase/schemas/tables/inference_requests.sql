@@ -1,4 +1,4 @@
--- A log, without foreign keys to what it names: keys, users and models can be deleted before their rows expire.
+-- A log without foreign keys: keys, users and models can be deleted before their rows expire.
 create table tunebase.inference_requests (
   id uuid primary key default tunebase_internal.uuid7(),
   project_id uuid not null references tunebase.projects on delete cascade,
@@ -16,9 +16,9 @@ create table tunebase.inference_requests (
   prompt_tokens integer not null default 0 check (prompt_tokens >= 0),
   completion_tokens integer not null default 0 check (completion_tokens >= 0),
   first_token_ms integer,
-  -- How long the engine answered; what `inference_usd_per_hour` is charged for.
+  -- How long the engine took to answer; charged at `inference_usd_per_hour`.
   seconds numeric(10, 3) not null default 0 check (seconds >= 0),
-  -- Its highest possible cost, reserved from the project's cap while it is open.
+  -- The highest possible cost, reserved from the project's cap while the request is open.
   reserved_usd numeric(14, 9) not null default 0 check (reserved_usd >= 0),
   cost_usd numeric(14, 9) not null default 0 check (cost_usd >= 0),
   created_at timestamptz not null default now(),

@@ -8,4 +8,4 @@ create table tunebase_internal.inference_spend (
 
 alter table tunebase_internal.inference_spend enable row level security;
 
-comment on table tunebase_internal.inference_spend is 'The cost of finished inference requests by month: one row, however many requests.';
+comment on table tunebase_internal.inference_spend is 'The cost of finished inference requests, one row per project and month.';

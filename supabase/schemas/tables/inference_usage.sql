@@ -1,7 +1,7 @@
 create table tunebase.inference_usage (
   id uuid primary key default tunebase_internal.uuid7(),
   project_id uuid not null references tunebase.projects on delete cascade,
-  -- When the requests began, in UTC. Every time zone's offset is a multiple of a quarter of an hour, so days can be summed in any.
+  -- When the requests began (UTC). Time zone offsets are multiples of 15 minutes, so days can be summed in any time zone.
   quarter_hour timestamptz not null,
   model text not null,
   -- null: signed-in users.
@@ -20,4 +20,4 @@ alter table tunebase.inference_usage enable row level security;
 create policy members_read on tunebase.inference_usage for select to authenticated
 using (project_id in (select tunebase_internal.member_project_ids()));
 
-comment on table tunebase.inference_usage is 'What finished requests used, by quarter of an hour, model and API key. Requests themselves expire.';
+comment on table tunebase.inference_usage is 'Usage by finished requests, per 15 minutes, model and API key. Kept after the requests themselves expire.';

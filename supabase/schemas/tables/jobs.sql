@@ -16,7 +16,7 @@ create table tunebase.jobs (
   parent_model text,
   training_file uuid not null references tunebase.files,
   validation_file uuid references tunebase.files,
-  -- As the client sees them, with "auto" resolved; `plan` is the same in the trainer's terms.
+  -- As in the API, with "auto" resolved; `plan` has the same values under the trainer's names.
   hyperparameters jsonb not null,
   plan jsonb not null,
   -- Generated, because the API does not show the plan.
@@ -65,7 +65,7 @@ create table tunebase.jobs (
   -- Its expected cost, reserved from the project's cap while it is open.
   reserved_usd numeric(12, 4) not null default 0 check (reserved_usd >= 0),
 
-  -- How it ended.
+  -- The outcome.
   error_code text,
   error_message text,
   error_hint text,
@@ -84,18 +84,18 @@ create index jobs_project on tunebase.jobs (project_id, id desc);
 -- The dispatcher skips from one (project, model) queue to the next and reads the head of each.
 create index jobs_queue on tunebase.jobs (project_id, base_model, due_at) where status = 'queued' and due_at < 'infinity';
 create index jobs_open on tunebase.jobs (project_id, id) where tunebase_internal.is_open(status);
--- For project_spend. A spend cap bounds how many open jobs with a price there can be, but not how many without one.
+-- For project_spend. A spend cap bounds the number of open jobs with a reservation, but not of those without one.
 create index jobs_reserved on tunebase.jobs (project_id)
 where tunebase_internal.is_open(status) and reserved_usd > 0;
 create index jobs_base_model on tunebase.jobs (base_model);
 create index jobs_training_file on tunebase.jobs (training_file);
 create index jobs_validation_file on tunebase.jobs (validation_file) where validation_file is not null;
--- For queue_position, which counts what is due earlier.
+-- For queue_position, which counts jobs that are due earlier.
 create index jobs_due on tunebase.jobs (due_at, id) include (project_id) where status = 'queued' and due_at < 'infinity';
 create index jobs_due_of_project on tunebase.jobs (project_id, due_at, id) where status = 'queued' and due_at < 'infinity';
 create index jobs_result_file on tunebase.jobs (result_file) where result_file is not null;
--- For list_jobs. Each filter has an index in the list's order, newest first, so that a page costs the same however many jobs
--- there are.
+-- For list_jobs. Each filter has an index in the list's order, newest first, so that the cost of a page does not depend on
+-- the number of jobs.
 create index jobs_project_status on tunebase.jobs (project_id, status, id desc);
 create index jobs_project_model on tunebase.jobs (project_id, base_model, id desc);
 create index jobs_project_without_metadata on tunebase.jobs (project_id, id desc) where metadata = '{}';

@@ -1,6 +1,6 @@
 create table tunebase_internal.runpod_endpoints (
   endpoint_id text primary key,
-  -- Maximum concurrent attempts; null: no limit of ours.
+  -- Maximum concurrent attempts; null: unlimited by Tunebase.
   max_running integer check (max_running >= 0),
   -- /run calls per second (RunPod accepts 1,000 in ten seconds). A token bucket that holds one second's calls.
   run_per_second real not null default 100 check (run_per_second > 0),

@@ -5,11 +5,11 @@ create table tunebase_internal.settings (
   signup text not null default 'invite' check (signup in ('invite', 'open')),
   -- The monthly cap that a new project gets; null: none.
   default_spend_cap_usd numeric(12, 4) default 50 check (default_spend_cap_usd > 0),
-  -- The highest monthly cap that an owner may set; null: any, and none at all.
+  -- The highest monthly cap that an owner may set; null: any cap, or no cap.
   max_spend_cap_usd numeric(12, 4) check (max_spend_cap_usd > 0),
   -- Archived projects count: otherwise an owner could archive a project that has spent its cap and create another.
   max_projects_per_owner integer not null default 20 check (max_projects_per_owner between 1 and 10000),
-  -- Strangers must not choose what they spend.
+  -- With open sign-up, users must not set their own spending limits.
   constraint open_signup_needs_caps check (
     signup = 'invite' or (default_spend_cap_usd is not null and max_spend_cap_usd is not null)
   ),

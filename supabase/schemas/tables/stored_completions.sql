@@ -1,5 +1,5 @@
 create table tunebase.stored_completions (
-  -- The inference request's.
+  -- The id of the inference request.
   id uuid primary key,
   project_id uuid not null references tunebase.projects on delete cascade,
   model text not null,
@@ -8,7 +8,7 @@ create table tunebase.stored_completions (
   tools jsonb check (jsonb_typeof(tools) = 'array'),
   -- The answer as the client got it: a chat.completion.
   response jsonb not null,
-  -- The first choice as the last message of a training row; null: it was cut off.
+  -- The first choice as the last message of a training row; null if it was truncated.
   answer jsonb,
   metadata jsonb not null default '{}' check (jsonb_typeof(metadata) = 'object'),
   created_at timestamptz not null default now(),

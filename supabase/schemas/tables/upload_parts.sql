@@ -2,7 +2,7 @@ create table tunebase_internal.upload_parts (
   id uuid primary key,
   upload_id uuid not null references tunebase_internal.uploads on delete cascade,
   object text not null unique,
-  -- null until the part is complete in Storage. The row comes first, so that no object is unknown.
+  -- null until the part is complete in Storage. The row is inserted first, so that every object has a record.
   bytes bigint check (bytes >= 0),
   created_at timestamptz not null default now()
 );

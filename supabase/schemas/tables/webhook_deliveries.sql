@@ -1,7 +1,7 @@
 create table tunebase.webhook_deliveries (
   id uuid primary key default tunebase_internal.uuid7(),
   project_id uuid not null references tunebase.projects on delete cascade,
-  -- The webhook-id of every try, so that receivers can deduplicate.
+  -- The webhook-id of every attempt, so that receivers can deduplicate.
   event_id uuid not null,
   event_type text not null,
   event_created_at timestamptz not null,
@@ -15,10 +15,10 @@ create table tunebase.webhook_deliveries (
   status text not null default 'pending' check (status in ('pending', 'delivered', 'dead')),
   -- Why the delivery is dead.
   reason text,
-  -- Tries so far in the schedule of webhook_retry_delay; a replay resets it.
+  -- Attempts so far in the schedule of webhook_retry_delay; a replay resets it.
   tries integer not null default 0,
   next_at timestamptz default now(),
-  -- Grows with every claim, so that a late result is recognized.
+  -- Incremented by every claim, to detect late results.
   lease integer not null default 0,
   leased_until timestamptz,
   -- The result of the last attempt.
@@ -38,7 +38,7 @@ create table tunebase.webhook_deliveries (
   check ((status = 'delivered') = (delivered_at is not null))
 );
 create index webhook_deliveries_due on tunebase.webhook_deliveries (target_id, next_at) where status = 'pending';
--- Deliveries on their last try: claim_deliveries ends those whose scheduler died during it.
+-- Deliveries on their last attempt: claim_deliveries ends those whose scheduler died during it.
 create index webhook_deliveries_spent on tunebase.webhook_deliveries (next_at) where status = 'pending' and tries >= 10;
 create index webhook_deliveries_project on tunebase.webhook_deliveries (project_id, id desc);
 create index webhook_deliveries_endpoint on tunebase.webhook_deliveries (endpoint_id, id desc);

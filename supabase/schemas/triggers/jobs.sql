@@ -9,7 +9,7 @@ for each row execute function tunebase_internal.index_job_metadata();
 create trigger tunebase_outbox_created after insert on tunebase.jobs
 for each row execute function tunebase_internal.enqueue_job_events();
 
--- A report whose progress has not grown does not pay for this trigger.
+-- Skipped for reports without new progress, to keep them cheap.
 create trigger tunebase_outbox_changed after update of status, budget_warned_at, progress on tunebase.jobs
 for each row when (
   new.status <> old.status or new.budget_warned_at is distinct from old.budget_warned_at or new.progress > old.progress

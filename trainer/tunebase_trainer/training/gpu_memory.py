@@ -62,15 +62,15 @@ class MemoryEstimate:
     per_token: float
 
     def required(self, tokens: int) -> float:
-        """A lower bound: what needs more than a GPU has cannot run."""
+        """A lower bound: a run that needs more than the GPU has cannot start."""
         return CONTEXT_BYTES + self.base + self.adapter + self.layer + self.per_token * tokens
 
     def likely(self, tokens: int, vocabulary: int) -> float:
-        """The same with what depends on kernels and data, approximately."""
+        """The expected use: the lower bound plus approximations of what depends on kernels and data."""
         return self.required(tokens) + OVERHEAD_BYTES + LOGIT_BYTES * tokens * vocabulary
 
     def sharded(self, gpus: int) -> MemoryEstimate:
-        """For each of `gpus` GPUs with a sharded base: its part, and the layers that are complete (sharded_base.py)."""
+        """Per GPU if the base is sharded over `gpus`: its shard, plus the layers that are gathered (sharded_base.py)."""
         parts = self.matrices / gpus + self.whole_layers * self.matrices / self.layers
         return replace(self, base=self.base - self.matrices + parts)
 
@@ -94,9 +94,9 @@ def estimate_memory(counts: ParameterCounts, quantization: Quantization) -> Memo
 
 
 def is_sharded(memory: MemoryEstimate, tokens: int, vocabulary: int, available: float, gpus: int) -> bool:
-    """Whether `gpus` divide the base instead of each holding all of it.
+    """Whether to shard the base across `gpus` instead of loading all of it on each.
 
-    Then one is not likely to have room for it and `tokens`, the longest row.
+    True if a single GPU probably cannot hold it together with `tokens`, the longest row.
     """
     return gpus > 1 and memory.likely(tokens, vocabulary) > available
 
@@ -104,9 +104,9 @@ def is_sharded(memory: MemoryEstimate, tokens: int, vocabulary: int, available: 
 def automatic_quantization(
     counts: ParameterCounts, tokens: int, vocabulary: int, available: float, gpus: int
 ) -> Quantization:
-    """What `auto` means on GPUs with `available` bytes each.
+    """Resolves `auto` for GPUs with `available` bytes each.
 
-    bf16 if each has room for the whole base and full micro-batches, or if `gpus` do that share the base; else NF4.
+    bf16 if the base and full micro-batches fit on each GPU, whole or sharded across `gpus`; otherwise NF4.
     """
     whole = estimate_memory(counts, "none")
     layouts = [whole, whole.sharded(gpus)] if gpus > 1 else [whole]

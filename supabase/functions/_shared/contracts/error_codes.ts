@@ -63,8 +63,8 @@ export const errorCodes = {
   no_completions_found: invalid(
     "No stored completions",
     () =>
-      "No stored completions match. Send requests with store: true first, or widen the filters. Answers that were cut off " +
-      "(finish_reason length) are left out.",
+      "No stored completions match. Send requests with store: true first, or widen the filters. Truncated answers " +
+      "(finish_reason length) are omitted.",
   ),
   context_length_exceeded: invalid("The context is too long"),
   unsupported: invalid("Not supported", (d) => `${d.what} is not supported. ${d.instead ?? ""}`.trim()),

@@ -5,23 +5,23 @@
  */
 export interface ScoreField {
   label: string;
-  /** What the trainer's model and the OpenAPI document say. */
+  /** The description in the trainer's model and in the OpenAPI document. */
   description: string;
-  /** A share of 0 to 1, shown in percent. */
+  /** A fraction from 0 to 1, shown as a percentage. */
   share: boolean;
 }
 
-/** Each is measured for the base model and for the fine-tuned one. null: it does not apply, or was not measured. */
+/** Each score is measured for the base model and for the fine-tuned one. null: not applicable, or not measured. */
 export const evaluationScores = {
   loss: {
     label: "Loss per token",
     description:
-      "Mean cross entropy in nats per learned token; of preference rows, per token of the preferred answers",
+      "Mean cross-entropy in nats per trained token; for preference rows, per token of the preferred answers",
     share: false,
   },
   exact_match: {
     label: "Exact match",
-    description: "Share of the compared answers that equal the expected answer; supervised rows only",
+    description: "Share of the compared answers that match the expected answer exactly; supervised rows only",
     share: true,
   },
   valid_json: {
@@ -32,12 +32,12 @@ export const evaluationScores = {
   },
   field_accuracy: {
     label: "Correct JSON fields",
-    description: "Share of the expected JSON objects' top-level fields whose value is equal in the answer",
+    description: "Share of the top-level fields of the expected JSON objects whose value the answer matches",
     share: true,
   },
   preference_accuracy: {
-    label: "Preferred answer likelier",
-    description: "Share of the preference rows whose preferred answer is likelier than the other",
+    label: "Preference accuracy",
+    description: "Share of the preference rows whose preferred answer has the higher likelihood",
     share: true,
   },
 } as const satisfies Record<string, ScoreField>;
@@ -47,7 +47,7 @@ const isScore = (name: string): name is ScoreName => name in evaluationScores;
 export const scoreNames: ScoreName[] = Object.keys(evaluationScores).filter(isScore);
 
 export const evaluationCounts = {
-  rows: { min: 1, description: "Validation rows, or the training rows chosen instead of them" },
+  rows: { min: 1, description: "Validation rows, or the training rows used instead of them" },
   rows_evaluated: { min: 0, description: "Rows whose loss was measured within the time budget" },
   answers_evaluated: {
     min: 0,
@@ -63,10 +63,10 @@ export type CountName = keyof typeof evaluationCounts;
 const isCount = (name: string): name is CountName => name in evaluationCounts;
 export const countNames: CountName[] = Object.keys(evaluationCounts).filter(isCount);
 
-/** `training`: there were no validation rows, so the figures say how well the model fits what it has seen. */
+/** `training`: there were no validation rows, so the scores show how well the model fits rows that it was trained on. */
 export const evaluatedRows = ["validation", "training"] as const;
 
-/** A score as people read it. */
+/** Formats a score for display. */
 export const formatScore = (name: ScoreName, value: number | null): string =>
   value === null
     ? "–"
@@ -77,7 +77,7 @@ export const formatScore = (name: ScoreName, value: number | null): string =>
 export type Scores = Readonly<Record<ScoreName, number | null>>;
 export type Counts = Readonly<Record<CountName, number>>;
 
-/** The measured scores of both models, as people read them. */
+/** The measured scores of both models, formatted for display. */
 export const scoreRows = ({ base, tuned }: { base: Scores; tuned: Scores }) =>
   scoreNames.filter((name) => base[name] !== null || tuned[name] !== null).map((name) => ({
     label: evaluationScores[name].label,
@@ -85,7 +85,7 @@ export const scoreRows = ({ base, tuned }: { base: Scores; tuned: Scores }) =>
     tuned: formatScore(name, tuned[name]),
   }));
 
-/** What was evaluated, and how much of it did not fit into the time budget. */
+/** How many rows were evaluated within the time budget. */
 export function describeEvaluatedRows(
   { rows, rows_evaluated, answers_evaluated, json_answers_evaluated, rows_from }: Counts & {
     rows_from: string;

@@ -10,7 +10,7 @@ export const gpuMemory = {
   nf4Bytes: 0.5 + 1 / 64 + 4 / (64 * 256),
   /** Per trainable parameter: the weight, its gradient and AdamW's two moments, in fp32. */
   trainableBytes: 16,
-  /** Per parameter that is not quantized: bf16. */
+  /** Per unquantized parameter: bf16. */
   plainBytes: 2,
   /** The CUDA context, libraries and kernels, approximately. */
   contextBytes: 0.6 * gib,
@@ -20,7 +20,7 @@ export const gpuMemory = {
   overheadBytes: 0.9 * gib,
   /** Per token and vocabulary entry: logits of a quarter of the tokens, in bf16, in fp32, and their gradient. */
   logitBytes: 10 / 4,
-  /** What an expected need is multiplied by: other architectures' activations. */
+  /** A safety factor for the expected use: activations differ between architectures. */
   headroom: 1.1,
 } as const;
 
@@ -37,7 +37,7 @@ export interface MemoryCounts {
   trainable: number;
   /** Parameters dequantized to bf16 while their layer computes, if the base is in NF4. */
   dequantized: number;
-  /** Values per token that the matrices of one layer read. */
+  /** Input values per token of one layer's matrices. */
   reads: number;
 }
 /** Bytes. */
@@ -69,23 +69,23 @@ export function memoryOf(counts: MemoryCounts, quantization: Quantization): Memo
   };
 }
 
-/** Memory per GPU if the base model is sharded: a shard of every layer, and the layers that are complete. */
+/** Memory per GPU if the base model is sharded: a shard of every layer, plus the layers that are gathered. */
 export function sharedMemory(memory: Memory, gpus: number): Memory {
   const { base, matrices, layers, wholeLayers } = memory;
   return { ...memory, base: base - matrices + matrices / gpus + wholeLayers * matrices / layers };
 }
 
-/** Bytes per GPU for this many tokens in one forward pass. A lower bound: what needs more than a GPU has cannot run. */
+/** Bytes per GPU for this many tokens in one forward pass. A lower bound: a run that needs more than the GPU has cannot start. */
 export const neededBytes = ({ base, adapter, layer, perToken }: Memory, tokens: number): number =>
   gpuMemory.contextBytes + base + adapter + layer + perToken * tokens;
 
-/** The same with what depends on kernels and data, approximately. */
+/** The expected use: the lower bound plus approximations of what depends on kernels and data. */
 export const likelyBytes = (memory: Memory, tokens: number, vocabulary: number): number =>
   neededBytes(memory, tokens) + gpuMemory.overheadBytes + gpuMemory.logitBytes * tokens * vocabulary;
 
 /**
- * Whether `gpus` divide the base instead of each holding all of it: one is not likely to have room for it and `tokens`, the
- * longest row.
+ * Whether to shard the base across `gpus` instead of loading all of it on each: a single GPU probably cannot hold it
+ * together with `tokens`, the longest row.
  */
 export const isSharded = (
   memory: Memory,
@@ -96,8 +96,8 @@ export const isSharded = (
 ): boolean => gpus > 1 && likelyBytes(memory, tokens, vocabulary) > available;
 
 /**
- * What `auto` means on GPUs with `available` bytes each: bf16 if each has room for the whole base and full micro-batches, or if
- * `gpus` do that share the base; else NF4.
+ * Resolves `auto` for GPUs with `available` bytes each: bf16 if the base and full micro-batches fit on each GPU, whole or
+ * sharded across `gpus`; otherwise NF4.
  */
 export function automaticQuantization(
   counts: MemoryCounts,

@@ -13,7 +13,7 @@ interface Common {
   api?: string;
   /** The API accepts "auto". */
   auto?: true;
-  /** Exists on one side only: the API sets `trainer` through another field, and resolves `api` to another hyperparameter. */
+  /** Exists on one side only. `trainer`: the API sets it through another field. `api`: it is resolved to another hyperparameter. */
   only?: "trainer" | "api";
   /** Only this method uses it. */
   method?: Method;
@@ -21,7 +21,7 @@ interface Common {
   fallback?: number | string | null;
   /** The trainer's default. Without one, the trainer requires a value. */
   leftOut?: number | string | boolean | null | readonly string[];
-  /** Names of older callers, which the trainer still accepts. */
+  /** Older names, which the trainer still accepts. */
   aliases?: readonly string[];
   label: string;
   /** Shown below the form's field. */
@@ -150,7 +150,8 @@ export const hyperparameters = {
     fallback: "lora",
     leftOut: "lora",
     label: "LoRA variant",
-    help: "DoRA trains magnitudes too; PiSSA starts from the weights' main directions. Both take more time.",
+    help:
+      "DoRA also trains magnitudes; PiSSA starts from the weights' principal directions. Both are slower.",
     docs: { unset: '`"lora"`; see [LoRA variants](#lora-variants)' },
   },
   quantization: {
@@ -160,8 +161,12 @@ export const hyperparameters = {
     leftOut: "auto",
     label: "Quantization",
     help:
-      "Number format of the frozen base model: NF4 (4 bits), or none (bf16). bf16 is more accurate, and needs more memory.",
-    cli: { flag: "--quantization", value: "format", help: "the base model's: nf4, none (bf16), or auto" },
+      "Precision of the frozen base model: NF4 (4-bit) or none (bf16). bf16 is more accurate but needs more memory.",
+    cli: {
+      flag: "--quantization",
+      value: "format",
+      help: "precision of the base model: nf4, none (bf16), or auto",
+    },
     docs: { unset: '`"none"` (bf16) if the base fits the GPUs, else `"nf4"`' },
   },
   use_rslora: {

@@ -1,7 +1,7 @@
 /**
- * The token that the API sends to an inference worker with each request, in the header `x-tunebase-token`: a JWT, HS256,
- * signed with a secret that is derived for the endpoint. It names the one model that the request may use, and where its
- * files are. `deno task types` writes it as JSON Schema to `inference/token.schema.json`.
+ * The token that the API sends to an inference worker with each request, in the header `x-tunebase-token`: an HS256 JWT
+ * signed with a secret derived for the endpoint. It names the only model that the request may use, and the location of
+ * its files. `deno task types` writes it as JSON Schema to `inference/token.schema.json`.
  */
 import * as z from "zod";
 
@@ -42,7 +42,7 @@ export const InferenceToken = z.strictObject({
     bytes: z.int().min(1),
     files: z.array(TokenFile).min(1).max(2),
   }).nullable(),
-  /** The request's `cache_salt` must equal it. It differs between projects, so that none can probe another's prompts. */
+  /** The request's `cache_salt` must equal it. It differs between projects, so that no project can probe another's prompts. */
   cache_salt: z.string(),
 });
 export type InferenceToken = z.infer<typeof InferenceToken>;

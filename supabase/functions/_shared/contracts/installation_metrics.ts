@@ -126,7 +126,7 @@ export const installationMetrics = {
   tunebase_delivery_delay_seconds: { type: "gauge", help: "How long the oldest due delivery is overdue" },
   tunebase_deliveries_dead: {
     type: "gauge",
-    help: "Deliveries of the last 30 days that Tunebase gave up on",
+    help: "Deliveries that failed permanently in the last 30 days",
   },
   tunebase_receivers_failing: {
     type: "gauge",

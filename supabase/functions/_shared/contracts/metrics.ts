@@ -11,7 +11,7 @@ export interface MetricField {
   integer?: boolean;
   /** Its column in the result file; OpenAI's name where OpenAI has one. */
   csv?: string;
-  /** Its chart and label; `rare`: few points, far apart. */
+  /** Its chart and label; `rare`: logged at only a few steps. */
   chart?: { title: string; label: string; rare?: boolean };
 }
 

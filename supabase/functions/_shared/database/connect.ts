@@ -12,7 +12,7 @@
  * | node-postgres with its pool, one call at a time per connection | 0.77 | 0.43 |
  * | node-postgres, pipelined | 0.95 | 1.33 |
  *
- * With one caller on one connection, all but the first perform alike. Bundled and minified, the driver has 86 kB,
+ * With one caller on one connection, all but the first perform alike. Bundled and minified, the driver is 86 kB,
  * postgres.js 38. It is loaded with the first connection: together with its Node modules, it took a quarter of the time
  * from boot to the first response.
  */

@@ -1,11 +1,11 @@
 /**
- * The part of node-postgres that is used here. `@types/pg` would bring the types of a whole Node.js with it, which are
- * others than those of Deno.
+ * Types of the part of node-postgres that is used here. `@types/pg` would pull in all of Node.js's types, which conflict
+ * with Deno's.
  */
 export interface ClientOptions {
   connectionString: string;
   connectionTimeoutMillis: number;
-  /** Sends the next query without waiting for the last one's answer. */
+  /** Sends the next query without waiting for the previous response. */
   pipeline: boolean;
   types: { getTypeParser(): (text: string) => unknown };
 }
@@ -23,7 +23,7 @@ declare class Client {
   end(): Promise<void>;
 }
 
-/** What the server answers instead of rows. */
+/** What the server sends instead of rows. */
 declare class DatabaseError extends Error {
   code: string | undefined;
   detail: string | undefined;

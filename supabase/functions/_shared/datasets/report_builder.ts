@@ -114,7 +114,7 @@ export class ReportBuilder {
     this.counts.stopped = "broken";
   }
 
-  /** Counts a row that is left out, because nothing in it is learned. */
+  /** Counts a row that is skipped because it has nothing to train on. */
   skip(): void {
     this.counts.withoutLabels += 1;
   }

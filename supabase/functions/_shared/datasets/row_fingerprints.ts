@@ -1,7 +1,7 @@
 /**
  * Finds duplicate rows in bounded memory. Keeps the hashes of all distinct rows up to a limit, then only those below a
  * threshold that is halved as needed (Wegman's adaptive sampling). The sample sees every copy of a sampled row, and two
- * files' samples can be compared. A Bloom filter has false positives and cannot be compared.
+ * files' samples can be compared. A Bloom filter would have false positives and could not be compared.
  */
 
 const maxHashes = 16_384;
@@ -14,7 +14,7 @@ export interface FingerprintState {
   /** Base64 of float64 hashes and of uint32 line numbers, in the same order. */
   hashes: string;
   lines: string;
-  /** [hash, copies] of the rows that came again. */
+  /** [hash, copies] of the repeated rows. */
   copies: [number, number][];
   examples: { line: number; first_line: number }[];
 }
@@ -77,15 +77,15 @@ export class RowFingerprints {
     };
   }
 
-  /** For comparing files: every different row whose hash is below the threshold is in `hashes`. */
+  /** For comparing files: `hashes` has every distinct row whose hash is below the threshold. */
   sample(): { threshold: number; hashes: number[] } {
     return { threshold: this.#threshold, hashes: [...this.#lines.keys()] };
   }
 }
 
 /**
- * A 53-bit hash of some bytes: two lanes of multiply and rotate, eight bytes a step, the second fed by the first; mixed
- * as MurmurHash3 ends.
+ * A 53-bit hash: two multiply-and-rotate lanes over eight bytes per step, the second fed by the first, with MurmurHash3's
+ * finalizer.
  */
 export function hashRow(bytes: Uint8Array): number {
   const { length } = bytes;
@@ -117,7 +117,7 @@ function mix(value: number): number {
 
 export function toBase64(bytes: Uint8Array): string {
   let text = "";
-  // Not all at once: the arguments of a call are on the stack.
+  // In slices, because the arguments of a call are on the stack.
   for (let i = 0; i < bytes.length; i += 8192) text += String.fromCharCode(...bytes.subarray(i, i + 8192));
   return btoa(text);
 }

@@ -51,7 +51,7 @@ type SourceState =
   | { kind: "json_array"; state: JsonArrayState }
   | { kind: "csv"; state: CsvState };
 
-/** Takes the canonical rows of a file that is converted, one after the other: a line of JSON, with its line break. */
+/** Receives the canonical rows of a converted file one by one, each a line of JSON with its line break. */
 export type RowOutput = (line: Uint8Array) => void;
 
 export class Validator implements Sink {
@@ -70,7 +70,7 @@ export class Validator implements Sink {
   readonly #encoder = new TextEncoder();
 
   /**
-   * `reads`: what the trainer can read (for tests). `state`: resumes another validation. `output`: receives the converted
+   * `reads`: the formats that the trainer can read (for tests). `state`: resumes another validation. `output`: receives the converted
    * rows of a file in another format; see {@link conversion}. `table`: the caller parses the file and passes its rows to
    * {@link record}.
    */
@@ -105,7 +105,7 @@ export class Validator implements Sink {
     }
   }
 
-  /** How the file was converted; null where its bytes are canonical rows as they are. */
+  /** How the file was converted; null if its rows are already canonical. */
   get conversion(): ConversionSummary | null {
     return this.#conversion?.summary() ?? null;
   }
@@ -205,7 +205,7 @@ export class Validator implements Sink {
     this.#source.push(head.subarray(start));
   }
 
-  /** Where the rows of a file that begins so are, one by one. */
+  /** The source of rows for a file with this beginning. */
   #rows(kind: "lines" | "document", head: string, start: number): SourceState {
     if (kind === "document") {
       this.#conversion = new Conversion(Conversion.start("json"));

@@ -26,7 +26,7 @@ export async function askEngine(
     {
       method: "POST",
       headers: {
-        // RunPod takes the authorization header.
+        // RunPod uses the authorization header itself.
         "authorization": `Bearer ${settings.runpodKey}`,
         "content-type": "application/json",
         [tokenHeader]: served.token,
@@ -44,7 +44,7 @@ export async function askEngine(
   throw engineError(engine, response.status, parsed(await response.text()), response.headers);
 }
 
-/** Asks again while no worker is ready, because a large model takes longer to load than RunPod keeps a request waiting. */
+/** Retries while no worker is ready, because a large model takes longer to load than RunPod holds a request. */
 export async function askUntilLoaded(...request: Parameters<typeof askEngine>): Promise<Response> {
   const signal = request[3];
   let failure: unknown;
@@ -65,13 +65,13 @@ export async function askUntilLoaded(...request: Parameters<typeof askEngine>): 
 export const unavailable = (cause: string, seconds = 5) =>
   ApiError.of("inference_unavailable", {}, { cause, headers: retryAfter(seconds) });
 export const loading = () => ApiError.of("model_loading", {}, { headers: retryAfter(30) });
-/** The SDKs would repeat a long request that cannot succeed. */
+/** Otherwise the SDKs would retry a long request that cannot succeed. */
 export const timedOut = () =>
   ApiError.of("inference_timeout", {}, { headers: { "x-should-retry": "false" } });
 
 const retryAfter = (seconds: number) => ({ "retry-after": String(seconds), "x-should-retry": "true" });
 
-/** Whatever went wrong, as an ApiError. */
+/** Converts any failure to an ApiError. */
 export function asApiError(error: unknown): ApiError {
   if (error instanceof ApiError) return error;
   if (error instanceof DOMException && error.name === "TimeoutError") return timedOut();
@@ -101,7 +101,7 @@ export function engineError(
     case "rank_too_large":
       return notServable(model, "Its LoRA rank is above the endpoint's limit.", cause);
     case "adapter_unsupported":
-      return notServable(model, "The endpoint's engine does not support its kind of adapter.", cause);
+      return notServable(model, "The endpoint's engine does not support this type of adapter.", cause);
   }
   if (status === 400 && typeof error.message === "string") {
     // The opaque name means nothing to the client.

@@ -38,10 +38,10 @@ export interface ServedModel {
   token: string;
 }
 
-/** Signed URLs are used again while they are valid for at least this long; a worker may download slowly. */
+/** Cached URLs are reused while they remain valid for at least this long; a worker may download slowly. */
 const urlSeconds = { valid: 3600, reused: 1800 };
 const maxSigned = 500;
-/** By the model's opaque name, per isolate. Deleted models are refused in SQL. */
+/** By the model's opaque name, per isolate. SQL rejects deleted models. */
 const signed = new Map<string, { files: SignedFile[]; until: number }>();
 type SignedFile = NonNullable<InferenceToken["adapter"]>["files"][number];
 

@@ -1,6 +1,6 @@
 /**
- * Asks models the rows of evaluations and scores their answers. Each answer is claimed by itself, so that any number of
- * ticks share the work and a crash costs one answer, which another tick asks for again.
+ * Sends the rows of evaluations to their models and scores the answers. Each answer is claimed individually, so that any
+ * number of ticks can share the work, and a crash loses only one answer, which another tick requests again.
  */
 import * as z from "zod";
 import { Grader } from "../../_shared/contracts/graders.ts";
@@ -14,7 +14,7 @@ import type { Platform } from "../../_shared/platform.ts";
 import { type CpuBudget, price } from "../cpu_budget.ts";
 import { scoreAnswer } from "./score.ts";
 
-/** Requests at a time, of all evaluations: an engine answers many at once. */
+/** Maximum concurrent requests of all evaluations. Engines batch them. */
 const concurrency = 8;
 /** The platform ends an isolate after 150 s; a tick starts no more work after 25 s. */
 const answerMs = 100_000;
@@ -51,7 +51,7 @@ const Completion = z.object({
   usage: z.object({ prompt_tokens: z.int(), completion_tokens: z.int().nullish() }),
 });
 
-/** Answers due rows until none is left or the budget is used up. Returns how many were asked. */
+/** Requests due answers until none is left or the budget is used up. Returns how many were requested. */
 export async function evaluate(platform: Platform, budget: CpuBudget): Promise<number> {
   let asked = 0;
   const claim = async () => {
@@ -92,7 +92,7 @@ async function endEvaluation(
   });
 }
 
-/** Asks one model one row and records what came of it. */
+/** Sends one row to one model and records the result. */
 async function answer(platform: Platform, item: Claimed): Promise<void> {
   const started = performance.now();
   const record = (request: Record<string, unknown>, result: Record<string, unknown>) =>
@@ -148,7 +148,7 @@ async function answer(platform: Platform, item: Claimed): Promise<void> {
       // Every other row would fail in the same way.
       code === "model_not_servable" || code === "model_files_invalid"
         ? { ends: { code, message } }
-        // Not after inference_timeout (504): the same answer would take as long again.
+        // Not after inference_timeout (504): a retry would take just as long.
         : { error: message, ...(status === 503 ? { retry_seconds: retrySeconds } : {}) },
     );
   }

@@ -1,4 +1,4 @@
-/** Scores one answer. Equal to the trainer's scores at the end of a job (`trainer/tunebase_trainer/evaluation/scores.py`). */
+/** Scores one answer, like the trainer at the end of a job (`trainer/tunebase_trainer/evaluation/scores.py`). */
 import { RE2JS } from "re2js";
 import { isObject } from "../../_shared/datasets/report.ts";
 import type { Grader } from "../../_shared/contracts/graders.ts";
@@ -7,14 +7,14 @@ export interface AnswerScores {
   exact_match: boolean;
   /** null: the expected answer is not a JSON object or array. */
   valid_json: boolean | null;
-  /** Of the expected object's top-level fields; 0 of 0 for anything else. */
+  /** Counts of the expected object's top-level fields; 0 of 0 for other answers. */
   fields_correct: number;
   fields_expected: number;
   /** In the order of the graders. */
   graders: boolean[];
 }
 
-/** `isJson`: the expected answer is compared as JSON, as tool calls are, where the order of fields has no meaning. */
+/** `isJson`: compare as JSON, ignoring the order of fields. Tool calls are compared this way. */
 export function scoreAnswer(
   expected: string,
   answer: string,
@@ -54,7 +54,7 @@ function parse(text: string): unknown {
   }
 }
 
-/** A JSON object or array; a bare number or word is an answer in plain text. */
+/** Parses a JSON object or array. A bare number or word counts as plain text. */
 function parseDocument(text: string): unknown {
   const value = parse(text);
   return typeof value === "object" && value !== null ? value : undefined;

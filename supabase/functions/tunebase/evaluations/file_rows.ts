@@ -1,11 +1,11 @@
-/** Chooses rows of a dataset to evaluate: their prompts, and the answers that are expected. */
+/** Chooses rows of a dataset to evaluate: their prompts and expected answers. */
 import * as z from "zod";
 import { buckets } from "../../_shared/contracts/buckets.ts";
 import { toolCallText } from "../../_shared/datasets/tool_call_text.ts";
 import type { Supabase } from "../../_shared/platform.ts";
 import { signedUrl, unavailable } from "../../_shared/storage.ts";
 
-/** The largest file that is read. Held-out files are smaller; reading this much takes a fraction of a second. */
+/** The maximum file size. Held-out files are usually smaller; reading this much takes a fraction of a second. */
 export const maxFileBytes = 32 * 2 ** 20;
 
 export interface EvaluationRow {
@@ -26,8 +26,8 @@ const Message = z.looseObject({
 const Row = z.looseObject({ messages: z.array(Message), tools: z.array(z.unknown()).nullish() });
 
 /**
- * `max` rows, evenly spread over the file's `total`, because files may be sorted. The question is everything before a row's
- * last assistant message, which is the expected answer. Throws `unavailable` if Storage fails.
+ * Returns `max` rows, evenly spread over the file's `total`, because files may be sorted. A row's last assistant message is
+ * the expected answer; the prompt is everything before it. Throws `unavailable` if Storage fails.
  */
 export async function chooseRows(
   supabase: Supabase,
@@ -65,12 +65,12 @@ async function* lines({ body }: Response): AsyncGenerator<string> {
   if (rest !== "") yield rest;
 }
 
-/** null: not a chat row with an answer, which the file's validation has reported. */
+/** null: not a chat row with an answer, as the file's validation has already reported. */
 export function toRow(text: string, line: number): EvaluationRow | null {
   const { messages, tools } = Row.parse(JSON.parse(text));
   const last = messages.findLastIndex(({ role }) => role === "assistant");
   const answer = messages[last];
-  // Without a message before it, there is nothing to ask.
+  // Without a message before the answer, there is no prompt.
   if (answer === undefined || last === 0) return null;
   const calls = answer.tool_calls ?? [];
   return {

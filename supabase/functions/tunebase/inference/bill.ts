@@ -1,6 +1,6 @@
 /**
- * What a request used and how it ended. `finish_inference` records it once; if the isolate dies first, the request is
- * abandoned and costs nothing. A request costs what it delivered: its tokens, and the seconds during which they came.
+ * The usage and outcome of a request. `finish_inference` records it once; if the isolate dies first, the request is
+ * abandoned and free. A request is charged for what it delivered: its tokens, and the time it took to generate them.
  */
 import * as z from "zod";
 import { rpc } from "../../_shared/database/rpc.ts";
@@ -23,19 +23,19 @@ export class Bill {
 
   constructor(private readonly platform: Platform, readonly id: string) {}
 
-  /** A stream has begun: from now on, its seconds are charged, without those that loading the model took. */
+  /** Call when a stream begins. Time is charged from here on, so that loading the model is free. */
   answered(): void {
     this.#answeredAt = performance.now();
   }
 
-  /** Counts a chunk of a stream, or an answer. `usage` is the usage so far, if the engine reports it. */
+  /** Counts a chunk of a stream, or a complete answer. `usage` is the usage so far, if the engine reports it. */
   add(usage: unknown): void {
     this.#firstTokenMs ??= Math.round(performance.now() - this.#startedAt);
     this.#chunks += 1;
     if (usage !== undefined && usage !== null) this.#usage = usage;
   }
 
-  /** Ends and charges the request, and stores `completion`, if there is one (stored_completion.ts). Never throws: the answer has been delivered already. */
+  /** Ends and charges the request, and stores `completion`, if any (stored_completion.ts). Never throws, because the answer has already been delivered. */
   async finish(
     status: "succeeded" | "cancelled" | "failed",
     { error, completion = null }: { error?: ApiError; completion?: object | null } = {},

@@ -1,4 +1,4 @@
-/** The bodies of chat and text completions, and what of them the engine gets. Every other field is rejected by name. */
+/** The bodies of chat and text completions, and which fields are passed to the engine. All other fields are rejected by name. */
 import * as z from "zod";
 import { didYouMean } from "../../_shared/datasets/convert/near_miss.ts";
 import { ApiError, type Problem } from "../../_shared/errors.ts";
@@ -12,7 +12,7 @@ const object = z.looseObject({});
 const tokens = z.int().min(1).max(2 ** 20);
 const penalty = z.number().min(-2).max(2);
 
-/** OpenAI's fields that the engine gets as they are. */
+/** OpenAI's fields that are passed to the engine unchanged. */
 const sampling = {
   n: z.int().min(1).max(maxChoices).nullish(),
   stop: z.union([z.string(), z.array(z.string()).max(16)]).nullish(),
@@ -43,7 +43,7 @@ const chatOnly = {
 };
 const textOnly = { logprobs: z.int().min(0).max(20).nullish() };
 
-/** Fields that the engine does not get. */
+/** Fields that are not passed to the engine. */
 const ours = {
   model: z.string().min(1).max(300),
   stream: z.boolean().nullish(),
@@ -75,7 +75,7 @@ export type ChatBody = z.infer<typeof ChatBody>;
 export type TextBody = z.infer<typeof TextBody>;
 export type InferenceBody = ChatBody | TextBody;
 
-/** Parses a body. Throws an ApiError that names unknown fields first, with the field that was probably meant. */
+/** Parses a body. Throws an ApiError that lists unknown fields first, with suggestions for misspelled ones. */
 export function readBody<B extends InferenceBody>(schema: z.ZodObject & z.ZodType<B>, input: unknown): B {
   const known = Object.keys(schema.shape);
   const unknown = input === null || typeof input !== "object" || Array.isArray(input)
@@ -110,7 +110,7 @@ export function engineBody(body: InferenceBody, model: string, cacheSalt: string
   };
 }
 
-/** Upper bounds of what a request can use, to reserve its cost. */
+/** Upper bounds of a request's usage, to reserve its cost. */
 export function bounds(body: InferenceBody) {
   const content = "messages" in body ? body.messages : body.prompt;
   const tools = "messages" in body ? body.tools ?? [] : [];

@@ -1,4 +1,4 @@
-/** What a project stores of a chat completion: the conversation, and the answer, which a stream brings in pieces. */
+/** A chat completion to store: the conversation, and the answer, which a stream delivers in pieces. */
 import { isRecord } from "../../_shared/inference/engine.ts";
 import type { ChatBody } from "./request.ts";
 

@@ -1,6 +1,7 @@
 /**
- * A streamed answer: the engine's events, one by one, under the client's name of the model. While the model loads, comments
- * keep the connection open; the SDKs skip them. A failure becomes an event with `error`, which the SDKs raise.
+ * Streams an answer: forwards the engine's events with the model's name replaced by the one that the client sent. While the
+ * model loads, comments keep the connection open; the SDKs skip them. A failure becomes an event with `error`, which the
+ * SDKs raise.
  */
 import { describeError } from "../../_shared/log.ts";
 import type { Platform } from "../../_shared/platform.ts";
@@ -113,7 +114,7 @@ function statusOf(event: unknown): number {
   return isRecord(error) && typeof error.code === "number" ? error.code : 500;
 }
 
-/** A chunk as the client gets it; null for the chunk with the usage if the client did not ask for it. */
+/** A chunk for the client; null for the usage chunk if the client did not request it. */
 function rewrite(
   { engine, bill, answerId, includeUsage, recorder }: Exchange,
   chunk: Record<string, unknown>,

@@ -55,7 +55,7 @@ interface Request {
   model: BaseModelRow;
   method: Method;
   asked: Hyperparameters;
-  /** The operator's defaults for the model, which take precedence over ours. */
+  /** The operator's defaults for the model, which take precedence over the built-in ones. */
   own: Partial<TrainingHyperparameters>;
   /** The configuration of the fine-tuned model to continue from. Its adapter's shape and base model are kept. */
   parent: TrainingHyperparameters | null;
@@ -116,7 +116,7 @@ export function resolveTrainingConfig(
 
 const given = <V>(value: V | "auto" | undefined): V | undefined => value === "auto" ? undefined : value;
 
-/** Hyperparameters that do not depend on others: as requested, else the operator's default, else ours. */
+/** Hyperparameters that do not depend on others: as requested, else the operator's default, else the built-in one. */
 function plainSettings({ asked, own }: Request): Record<string, unknown> {
   const byApiName: Record<string, unknown> = asked;
   const defaults: Record<string, unknown> = own;
@@ -207,7 +207,7 @@ function findConflicts(
   if (rate.value < min || rate.value > max) {
     conflict(
       "learning_rate_multiplier",
-      `results in a learning rate of ${rate.value}, which must be from ${min} to ${max}. Use a multiplier from ` +
+      `results in a learning rate of ${rate.value}; it must be from ${min} to ${max}. Use a multiplier from ` +
         `${min / rate.base} to ${max / rate.base}.`,
       rate.multiplier,
     );

@@ -6,7 +6,7 @@ import type { Settings } from "../../_shared/platform.ts";
 import { deriveSecret, timingSafeEqual } from "../../_shared/secrets.ts";
 import type { ApiEnv } from "../context.ts";
 
-/** Responds with 401 unless the bearer token is the metrics secret. Asks no database, so strangers cost nothing. */
+/** Responds with 401 unless the bearer token is the metrics secret. Does not query the database, so invalid requests are cheap. */
 export function authenticateOperator({ masterKey }: Settings): MiddlewareHandler<ApiEnv> {
   return async function authenticateOperator(c, next) {
     const given = /^Bearer +(\S+)$/i.exec(c.req.header("authorization")?.trim() ?? "")?.[1];

@@ -18,7 +18,7 @@ export function renderFile(row: FileRow): objects.File {
   return {
     id: publicId("file", row.id),
     object: "file" as const,
-    // Of a file that was converted, what was uploaded: it is what /content answers.
+    // For a converted file, the uploaded one, which /content returns.
     bytes: row.original_bytes ?? row.bytes,
     created_at: seconds(row.created_at),
     expires_at: seconds(row.expires_at),

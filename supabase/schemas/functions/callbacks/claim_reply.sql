@@ -1,4 +1,4 @@
--- What the holder of an attempt needs to train: its fencing token, its files, and where to resume or start from.
+-- What the holder of an attempt needs for training: its fencing token, its files, and what to resume or start from.
 create function tunebase_internal.claim_reply(p_job tunebase.jobs, p_fence integer) returns jsonb
 language plpgsql stable set search_path = ''
 as $$

@@ -30,7 +30,7 @@ begin
     counted_at = now()
   where counted_at < now();
 
-  -- Every (project, model) with a queued job, by a loose index scan: the cost depends on these lines, not on the jobs.
+  -- Every (project, model) with a queued job, by a loose index scan: the cost depends on the number of pairs, not of jobs.
   with recursive lines as (
     (
       select project_id, base_model from tunebase.jobs

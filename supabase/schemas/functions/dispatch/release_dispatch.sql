@@ -1,5 +1,5 @@
 -- Releases an attempt that was claimed and certainly not sent, because the scheduler's isolate is about to end. Its job is
--- due again at once, without an event, and the endpoint's rate gets the call back.
+-- due again at once, without an event, and the endpoint's token bucket gets its token back.
 create function tunebase_internal.release_dispatch(p_attempt_id uuid) returns void
 language plpgsql security definer set search_path = ''
 as $$

@@ -1,4 +1,4 @@
--- Estimated against actual for one figure; null where nothing was estimated.
+-- Compares the estimate of one figure with its actual value; null if there was no estimate.
 create function tunebase_internal.estimate_accuracy(p_range jsonb, p_actual numeric) returns jsonb
 language sql immutable set search_path = ''
 as $$

@@ -1,5 +1,4 @@
--- A file with its token counts by this tokenizer (or by characters), as far as they are stored. plpgsql,
--- because it keeps its plan.
+-- A file with its stored token counts for this tokenizer (or by characters), if any. plpgsql, because it caches its plan.
 create function tunebase_internal.get_token_sample(p_file_id uuid, p_tokenizer text) returns jsonb
 language plpgsql stable set search_path = ''
 as $$

@@ -1,5 +1,5 @@
--- A finished job's estimate with how it compares to what happened; null if the job had none. Its attempts have ended and
--- their cost is settled.
+-- A finished job's estimate compared with the actual values; null if the job had none. Call it once the job's attempts have
+-- ended and their cost is final.
 create function tunebase_internal.score_estimate(p_job tunebase.jobs) returns jsonb
 language plpgsql stable set search_path = ''
 as $$

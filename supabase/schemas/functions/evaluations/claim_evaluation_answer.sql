@@ -1,7 +1,7 @@
 -- Leases the answer that is due and starts its inference request, or returns null when none is due. Returns {evaluation_id,
 -- line, model_number, lease, prompt, expected, is_json, graders, sampling, model}, where `model` is what start_inference
--- returns; or {evaluation_id, failed: {code, detail}} if its model cannot be called any more or the project's cap is reached:
--- then the caller must call end_evaluation, which locks in another order.
+-- returns; or {evaluation_id, failed: {code, detail}} if its model can no longer be called or the project's cap is reached.
+-- The caller must then call end_evaluation, which takes its locks in another order.
 create function tunebase_internal.claim_evaluation_answer(p_lease_seconds integer) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$

@@ -1,5 +1,5 @@
 -- Creates an evaluation and queues its answers. p_evaluation: {name, file_id, models, graders, sampling, metadata, file_rows,
--- rows: [{line, prompt, expected, is_json}]}. A repeated request gets what the first one created. Raises model_not_found,
+-- rows: [{line, prompt, expected, is_json}]}. A repeated request returns the evaluation that it created before. Raises model_not_found,
 -- model_not_servable, file_not_found or quota_exceeded.
 create function tunebase_internal.create_evaluation(p_caller jsonb, p_evaluation jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
@@ -16,7 +16,7 @@ begin
   if found then
     return tunebase_internal.evaluation_json(v_evaluation);
   end if;
-  -- Two requests must not both take the last place.
+  -- Two requests must not both pass the limit.
   perform from tunebase.projects where id = v_project_id for no key update;
   if (select count(*) from tunebase.evaluations where project_id = v_project_id and status = 'running') >= v_max_running then
     perform tunebase_internal.raise_api_error('quota_exceeded', jsonb_build_object(

@@ -1,5 +1,5 @@
--- An evaluation as the API shows it, with the totals of each model: {model, answered, failed, exact_match, valid_json,
--- field_accuracy, graders, prompt_tokens, completion_tokens, seconds, cost_usd}. Shares are of the answers so far.
+-- An evaluation for the API, with the totals of each model: {model, answered, failed, exact_match, valid_json,
+-- field_accuracy, graders, prompt_tokens, completion_tokens, seconds, cost_usd}. Shares are based on the answers so far.
 create function tunebase_internal.evaluation_json(p_evaluation tunebase.evaluations) returns jsonb
 language sql stable set search_path = ''
 as $$

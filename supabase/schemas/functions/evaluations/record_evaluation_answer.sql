@@ -1,7 +1,7 @@
 -- Ends the inference request of a claimed answer, which charges for it, and stores the answer if the lease still holds.
--- p_request: what finish_inference takes. p_answer is one of: {answer, finish_reason, scores}; {error}; {error, retry_seconds},
--- then it is asked again after that time, ten times at most; {ends: {code, message}}, because every other row would fail in
--- the same way. The last answer ends the evaluation.
+-- p_request: the arguments of finish_inference. p_answer is one of: {answer, finish_reason, scores}; {error};
+-- {error, retry_seconds}: retry after that time, at most ten times; {ends: {code, message}}: end the evaluation, because
+-- every other row would fail in the same way. The last answer ends the evaluation.
 create function tunebase_internal.record_evaluation_answer(
   p_evaluation_id uuid, p_line integer, p_model_number integer, p_lease uuid, p_request_id uuid, p_request jsonb, p_answer jsonb
 ) returns boolean
@@ -14,7 +14,7 @@ declare
   v_cost numeric;
 begin
   perform tunebase_internal.finish_inference(p_request_id, p_request);
-  -- The evaluation first: canceling locks in this order.
+  -- Locks the evaluation first, as cancellation does.
   select * into v_evaluation from tunebase.evaluations where id = p_evaluation_id for no key update;
   select * into v_item from tunebase_internal.evaluation_queue
   where evaluation_id = p_evaluation_id and line = p_line and model_number = p_model_number and lease = p_lease for update;

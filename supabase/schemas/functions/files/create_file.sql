@@ -1,5 +1,5 @@
 -- Records a validated file whose bytes are in Storage. p_file: {id, filename, purpose, bytes, sha256, report, object,
--- rows: {threshold, hashes}, expires_after}, and of a file that was converted source_format, conversion and
+-- rows: {threshold, hashes}, expires_after}, and for a converted file also source_format, conversion and
 -- original: {object, bytes, sha256}. Safe to call twice.
 create function tunebase_internal.create_file(p_caller jsonb, p_file jsonb) returns jsonb
 language plpgsql security definer set search_path = ''

@@ -1,4 +1,4 @@
--- Records a file whose bytes are in Storage and which the scheduler is to validate. p_file: {id, filename, purpose, bytes,
+-- Records a file whose bytes are in Storage, for the scheduler to validate. p_file: {id, filename, purpose, bytes,
 -- object, expires_after}. Safe to call twice.
 create function tunebase_internal.create_unvalidated_file(p_caller jsonb, p_file jsonb) returns jsonb
 language plpgsql security definer set search_path = ''

@@ -1,4 +1,4 @@
--- The object of an equal original of a live file that was converted, which stays until this transaction ends; null when there
+-- The object of an equal original of a converted file that is not deleted, locked until this transaction ends; null if there
 -- is none.
 create function tunebase_internal.find_equal_original(p_project_id uuid, p_sha256 text, p_bytes bigint) returns text
 language sql set search_path = ''

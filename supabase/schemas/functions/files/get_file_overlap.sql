@@ -1,4 +1,4 @@
--- How many distinct rows of a data file occur in another one too: {rows, exact, distinct_rows, other_distinct_rows}.
+-- How many distinct rows of a data file also occur in another: {rows, exact, distinct_rows, other_distinct_rows}.
 -- Raises file_not_found, wrong_purpose, and file_not_ready for a file that is not valid, or not validated yet.
 create function tunebase_internal.get_file_overlap(p_caller jsonb, p_id uuid, p_other_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''

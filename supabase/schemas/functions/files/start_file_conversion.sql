@@ -1,5 +1,6 @@
--- A valid file in another format is about to be written as canonical rows of p_bytes. Refused where its project has no room for
--- them. Returns the name of their object, the same when called again; null if another worker holds the lease or the file is gone.
+-- Call before writing the canonical rows of a valid file in another format, which have p_bytes. Raises quota_exceeded if they exceed
+-- the project's storage quota. Returns the name of their object, the same when called again; null if another worker holds the
+-- lease or the file is gone.
 create function tunebase_internal.start_file_conversion(p_file_id uuid, p_lease uuid, p_bytes bigint) returns text
 language plpgsql security definer set search_path = ''
 as $$

@@ -1,5 +1,5 @@
 -- The newest p_limit stored completions that match a filter (select_completions) and fit in p_max_bytes, as chat rows for
--- training, oldest first. Leaves out answers that were cut off. Raises no_completions_found.
+-- training, oldest first. Omits truncated answers. Raises no_completions_found.
 create function tunebase_internal.export_completions(p_caller jsonb, p_filter jsonb, p_limit integer, p_max_bytes integer)
 returns text
 language plpgsql security definer set search_path = ''

@@ -25,7 +25,7 @@ begin
   if not found then
     return false;
   end if;
-  -- In this order everywhere, so that two requests cannot wait for each other.
+  -- Locked in this order everywhere, so that two requests cannot deadlock.
   if v_request.cost_usd > 0 then
     insert into tunebase_internal.inference_spend as s (project_id, month, cost_usd)
     values (

@@ -1,4 +1,4 @@
--- What inference used from p_from through p_to in p_time_zone, by model or by API key (p_group_by), the most expensive first.
+-- Inference usage from p_from through p_to in p_time_zone, by model or API key (p_group_by), most expensive first.
 -- A null API key means signed-in users. Raises invalid_time_zone.
 create function tunebase_internal.get_inference_usage(
   p_caller jsonb, p_from date, p_to date, p_time_zone text, p_group_by text

@@ -1,4 +1,4 @@
--- What a base model's operator charges for these tokens and seconds.
+-- The price of these tokens and seconds, as the operator configured it for the base model.
 create function tunebase_internal.inference_cost(
   p_base_model text, p_prompt_tokens bigint, p_completion_tokens bigint, p_seconds numeric
 ) returns numeric

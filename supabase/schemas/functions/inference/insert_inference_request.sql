@@ -1,4 +1,4 @@
--- What start_inference does once the caller is authorized.
+-- Starts a request for an authorized project; see start_inference.
 create function tunebase_internal.insert_inference_request(
   p_project_id uuid, p_api_key_id uuid, p_user_id uuid, p_request jsonb
 ) returns jsonb

@@ -1,4 +1,4 @@
--- Raises store_not_enabled unless the project stores completions.
+-- Raises store_not_enabled if the project does not store completions.
 create function tunebase_internal.require_completion_storage(p_project_id uuid) returns void
 language plpgsql stable set search_path = ''
 as $$

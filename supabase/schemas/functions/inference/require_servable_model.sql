@@ -1,4 +1,4 @@
--- A model by the name that clients send, as the engine serves it: {model, base_model, endpoint_id, source, revision, max_length,
+-- Resolves a model's name to what the engine serves: {model, base_model, endpoint_id, source, revision, max_length,
 -- adapter_id, adapter}. `adapter` is null for a base model, otherwise {id, rank, files: [{path, object, bytes, sha256}]} with
 -- the id of the fine-tune's or the checkpoint's row. Raises model_not_found, also for models of other projects, and
 -- model_not_servable.

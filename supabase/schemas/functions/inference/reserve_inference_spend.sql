@@ -1,6 +1,6 @@
 -- The highest possible cost of a request, to reserve from the project's cap. p_request: {max_prompt_tokens, prompts, choices,
--- max_completion_tokens}. Raises spend_cap_exceeded if it does not fit. The project's row is locked only if it has a cap and
--- the model a price: two requests must not take the same room.
+-- max_completion_tokens}. Raises spend_cap_exceeded if it does not fit. Locks the project's row only if it has a cap and
+-- the model has a price, so that two requests cannot reserve the same budget.
 create function tunebase_internal.reserve_inference_spend(p_project_id uuid, p_model jsonb, p_request jsonb) returns numeric
 language plpgsql set search_path = ''
 as $$

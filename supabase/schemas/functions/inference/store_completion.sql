@@ -1,4 +1,4 @@
--- Stores a finished request's conversation, if its project still allows it. p_completion: {messages, tools, response, answer,
+-- Stores a finished request's conversation, if the project still stores completions. p_completion: {messages, tools, response, answer,
 -- metadata}.
 create function tunebase_internal.store_completion(p_request tunebase.inference_requests, p_completion jsonb) returns void
 language sql set search_path = ''

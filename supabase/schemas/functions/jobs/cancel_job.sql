@@ -1,4 +1,4 @@
--- Cancels at once; the attempt on the GPU ends when RunPod or the worker confirms it, or its time is over.
+-- Cancels at once; the attempt on the GPU ends when RunPod or the worker confirms it, or when its time limit expires.
 create function tunebase_internal.cancel_job(p_caller jsonb, p_job_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$

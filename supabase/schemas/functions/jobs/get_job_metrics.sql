@@ -1,5 +1,5 @@
--- Metrics for a chart: about p_points rows. Each bucket of steps keeps its lowest and highest loss; both ends and every
--- validation stay. Rows are grouped by hashing and only the chosen ones are read in full: two window functions over full
+-- Metrics for a chart: about p_points rows. Each bucket of steps keeps its lowest and highest loss; both endpoints and every
+-- validation are kept. Rows are grouped by hashing and only the chosen ones are read in full: two window functions over full
 -- rows sorted 100,000 of them twice.
 create function tunebase_internal.get_job_metrics(
   p_caller jsonb, p_job_id uuid, p_points integer, p_from_step integer, p_to_step integer

@@ -1,6 +1,6 @@
--- A job as the API shows it: its row, why it waits, and its position in the queue (1: next; 0: already sent to the GPU
--- service), and how long workers have run it, which its own times do not say: they include queues and pauses. Counting
--- stops at 100, so that a long queue stays cheap. plpgsql, because it keeps its plans.
+-- A job for the API: its row, why it waits, its position in the queue (1: next; 0: already sent to the GPU service), and how
+-- long workers have run it; its timestamps include queues and pauses. Counting stops at 100, so that a long queue stays
+-- cheap. plpgsql, because it caches its plans.
 create function tunebase_internal.job_json(p_job_id uuid) returns jsonb
 language plpgsql stable set search_path = ''
 as $$

@@ -1,5 +1,5 @@
--- Locks a job that the caller wants to change. Raises job_not_found or job_already_finished. Files come first in the lock
--- order: without theirs, a resume and the end of a validation could wait for each other.
+-- Locks a job that the caller wants to change. Raises job_not_found or job_already_finished. Locks the job's files first:
+-- otherwise, a resume and the end of a validation could deadlock.
 create function tunebase_internal.lock_job(p_caller jsonb, p_job_id uuid) returns tunebase.jobs
 language plpgsql set search_path = ''
 as $$

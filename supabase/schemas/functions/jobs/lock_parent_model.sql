@@ -1,4 +1,4 @@
--- Holds the fine-tuned model that a new job continues from, so that it cannot be deleted before the job exists.
+-- Locks the fine-tuned model that a new job continues from, so that it cannot be deleted before the job exists.
 create function tunebase_internal.lock_parent_model(p_project_id uuid, p_name text) returns void
 language plpgsql set search_path = ''
 as $$

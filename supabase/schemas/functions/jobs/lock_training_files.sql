@@ -1,5 +1,5 @@
--- Checks a new job's files and holds them until the job exists: they cannot be deleted, and a validation cannot end
--- without seeing the job. Returns true if one is still being validated.
+-- Checks a new job's files and locks them until the job exists, so that they cannot be deleted, and a validation cannot
+-- finish without seeing the job. Returns true if one is still being validated.
 create function tunebase_internal.lock_training_files(p_project_id uuid, p_training_file uuid, p_validation_file uuid)
 returns boolean
 language plpgsql set search_path = ''

@@ -1,6 +1,6 @@
--- A job's position in the whole queue and in its project's part of it; null when it is not queued. Each count stops at
--- 100: with 1,000, it was 40% of a create_job in a long queue. One pass over the queue's head does for both, unless more
--- is ahead than that.
+-- A job's position in the whole queue and among its project's jobs; null if it is not queued. Each count stops at 100: with
+-- 1,000, it took 40% of a create_job in a long queue. One pass over the head of the queue yields both, unless more jobs
+-- are ahead.
 create function tunebase_internal.queue_position(p_job tunebase.jobs) returns jsonb
 language plpgsql stable set search_path = ''
 as $$

@@ -1,4 +1,4 @@
--- Adds a succeeded job to what its base model is measured to train at. Jobs of fewer than 20 steps mostly measure the start.
+-- Adds a succeeded job to its base model's measured speed. Ignores jobs of fewer than 20 steps, which mostly measure startup.
 create function tunebase_internal.record_speed(p_job tunebase.jobs, p_gpu_config jsonb) returns void
 language sql set search_path = ''
 as $$

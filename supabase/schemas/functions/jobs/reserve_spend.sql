@@ -1,6 +1,6 @@
--- What to reserve for a new job: the highest cost of its estimate, at most its own cap. Raises spend_cap_exceeded if that
--- does not fit under the project's cap. The project's row is locked only if it has one: two jobs must not take the same
--- room.
+-- What to reserve for a new job: the high end of its cost estimate, at most its own cap. Raises spend_cap_exceeded if that
+-- does not fit under the project's cap. Locks the project's row only if it has a cap, so that two jobs cannot reserve the
+-- same budget.
 create function tunebase_internal.reserve_spend(p_project_id uuid, p_job jsonb) returns numeric
 language plpgsql set search_path = ''
 as $$

@@ -1,4 +1,4 @@
--- Resumes a paused job (also one that waits to be started), or cancels a pause request.
+-- Resumes a paused job (or one that is waiting to be started), or cancels a pause request.
 create function tunebase_internal.resume_job(p_caller jsonb, p_job_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$

@@ -1,7 +1,7 @@
--- The rows of list_jobs: p_limit + 1 of them, so that the last one tells whether there are more.
+-- The rows of list_jobs: p_limit + 1 of them, to detect whether there are more.
 --
--- force_custom_plan: each call is planned with its own values. Then a filter that is null disappears from the plan, and
--- every combination of filters walks the index that suits it and stops at the limit. One plan for all values could not.
+-- force_custom_plan: each call is planned with its own values. A null filter then disappears from the plan, and every
+-- combination of filters scans a suitable index and stops at the limit, which a generic plan cannot do.
 create function tunebase_internal.select_jobs(p_project_id uuid, p_after uuid, p_limit integer, p_filter jsonb) returns jsonb
 language plpgsql stable set search_path = '' set plan_cache_mode = 'force_custom_plan'
 as $$

@@ -8,15 +8,15 @@ begin
   if p_job.status = 'validating_files' then
     return 'its files are being validated';
   elsif p_job.status = 'paused' and not p_job.auto_start then
-    return 'it waits to be started';
+    return 'it is waiting to be started';
   elsif p_job.status <> 'queued' then
     return null;
   elsif p_job.status_reason is not null then
     return p_job.status_reason;
   elsif p_job.due_at = 'infinity' then
-    return 'the GPU service has it and has not started it yet';
+    return 'the GPU service has not started it yet';
   elsif p_job.due_at > now() then
-    return format('it is retried in %s s', ceil(extract(epoch from p_job.due_at - now())));
+    return format('it will be retried in %s s', ceil(extract(epoch from p_job.due_at - now())));
   end if;
   select max_running into v_limit from tunebase.projects
   where id = p_job.project_id and max_running <= (

@@ -11,7 +11,7 @@ begin
     perform tunebase_internal.add_event(
       p_job_id, 'warn',
       format(
-        '%s%s rows of the validation file are in the training file too: the validation loss will look better than it is.',
+        '%s%s rows of the validation file are also in the training file, so the validation loss will be too optimistic.',
         case when (v_overlap -> 'exact')::boolean then '' else 'About ' end, v_overlap ->> 'rows'
       ),
       'message', jsonb_build_object('overlap', v_overlap)

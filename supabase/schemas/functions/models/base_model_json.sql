@@ -1,4 +1,4 @@
--- A base model as the API shows it.
+-- A base model for the API.
 create function tunebase_internal.base_model_json(p_model tunebase.base_models) returns jsonb
 language sql stable set search_path = ''
 as $$

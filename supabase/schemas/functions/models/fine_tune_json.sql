@@ -1,4 +1,4 @@
--- A fine-tune as the API shows it.
+-- A fine-tune for the API.
 create function tunebase_internal.fine_tune_json(p_adapter tunebase.adapters) returns jsonb
 language sql stable set search_path = ''
 as $$

@@ -1,5 +1,5 @@
--- What GET /metrics shows, for all projects: {metric: [{label: value, …, "value": number}, …]}. The metrics are declared in
--- _shared/contracts/installation_metrics.ts.
+-- The values of GET /metrics over all projects: {metric: [{label: value, …, "value": number}, …]}. The metrics are declared
+-- in _shared/contracts/installation_metrics.ts.
 --
 -- Counters count from midnight UTC, so that their cost does not grow with the installation's age; Prometheus handles the
 -- reset. Only the month's spending reads further back, from an index alone. No label may hold a project, a fine-tuned model
@@ -10,7 +10,7 @@ as $$
 declare
   v_day constant timestamptz := date_trunc('day', now() at time zone 'utc') at time zone 'utc';
   v_month constant timestamptz := date_trunc('month', now() at time zone 'utc') at time zone 'utc';
-  -- A request takes at most 330 s, and is found by when it began.
+  -- A request takes at most 330 s, and is looked up by its start.
   v_recent constant uuid := tunebase_internal.uuid7_lower_bound(now() - interval '10 minutes');
 begin
   return (

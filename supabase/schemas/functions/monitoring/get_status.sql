@@ -1,11 +1,11 @@
--- What a member may know of the service, and of the project's waiting work and problems. Nothing of other projects, and no
--- text that RunPod or Storage wrote for the operator.
+-- The status that members may see: the service's health, and the project's queued work and problems. Nothing about other
+-- projects, and no text from RunPod or Storage that is meant for the operator.
 create function tunebase_internal.get_status(p_caller jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_project_id constant uuid := tunebase_internal.authorize(p_caller, 'project:read');
-  -- Older failures have had no try since; record_deliveries starts a new series with the next one.
+  -- Older failures are no longer retried; record_deliveries starts a new series with the next one.
   v_recent constant timestamptz := now() - interval '2 days';
   v_oldest tunebase.jobs;
 begin

@@ -1,4 +1,4 @@
--- A project's spending this month (UTC), plus what its unfinished jobs and open inference requests may still cost. plpgsql, because it keeps its plans.
+-- A project's spending this month (UTC), plus what its unfinished jobs and open inference requests may still cost. plpgsql, because it caches its plans.
 create function tunebase_internal.project_spend(p_project_id uuid) returns numeric
 language plpgsql stable set search_path = ''
 as $$

@@ -1,4 +1,4 @@
--- Ends an attempt that hangs, or that no worker has claimed in time.
+-- Ends an attempt that hangs, or that no worker claimed in time.
 create function tunebase_internal.give_up_attempt(p_attempt tunebase.attempts, p_hangs boolean, p_reason text) returns void
 language plpgsql set search_path = ''
 as $$

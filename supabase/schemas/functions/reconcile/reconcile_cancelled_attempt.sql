@@ -4,7 +4,7 @@ language plpgsql set search_path = ''
 as $$
 declare
   v_terminated boolean := p_status in ('COMPLETED', 'FAILED', 'CANCELLED', 'TIMED_OUT', 'GONE');
-  -- Without an id, RunPod cannot be asked, but no worker can claim it after the deadline. With one, RunPod deletes it at its ttl.
+  -- Without an id, RunPod cannot be queried, but no worker can claim it after the deadline. With one, RunPod deletes it at its ttl.
   v_deadline timestamptz := case
     when p_attempt.runpod_job_id is null then p_attempt.claim_deadline
     else coalesce(p_attempt.submitted_at, p_attempt.created_at) + make_interval(secs => p_attempt.ttl_seconds)

@@ -32,7 +32,7 @@ begin
   else
     perform pg_advisory_xact_lock_shared(v_lock);
     -- A first request that its own retry has overtaken, because a proxy delayed it: the resource exists. Only once: the
-    -- next equal request asks for another.
+    -- next equal request creates another one.
     update tunebase_internal.idempotency_keys set created_by_retry = false
     where created_by_retry and subject = v_subject and request_hash = v_hash and created_at > now() - interval '10 minutes'
     returning * into v_found;

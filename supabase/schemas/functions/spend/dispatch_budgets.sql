@@ -2,11 +2,11 @@
 -- and jobs without any cap. Call it with claim_dispatch's lock held.
 --
 -- RunPod ends every live attempt at its execution timeout, so the cost until then is committed: spent, committed and newly
--- granted amounts together never exceed the project's cap, even without the watchdog. The rest of the budget is granted
--- like this: a job with a cap of its own gets up to that cap; a job with an estimate gets its reservation and as much again,
--- or half an hour of its GPU; any other job gets an equal share with the jobs that could start now and, while the project
--- may run more, one later job. Every job gets at least five minutes, even from others' reservations, or jobs could wait for
--- each other's reservations forever. verdict: run; wait, while live attempts hold the budget; or fail, if the cap leaves
+-- granted amounts together never exceed the project's cap, even without the watchdog. The rest of the budget is granted as
+-- follows. A job with its own cap gets up to that cap. A job with an estimate gets its reservation plus the same amount
+-- again, or half an hour of its GPU. Any other job gets an equal share with the jobs that could start now and, while the
+-- project may run more, one later job. Every job gets at least five minutes, even from others' reservations, or jobs could
+-- wait for each other's reservations forever. verdict: run; wait, while live attempts hold the budget; or fail, if the cap leaves
 -- less than half a minute of GPU time, which is too little to load a model.
 create function tunebase_internal.dispatch_budgets(p_job_ids uuid[])
 returns table (job_id uuid, verdict text, max_seconds integer, message text)
@@ -14,7 +14,7 @@ language plpgsql stable set search_path = ''
 as $$
 #variable_conflict use_column
 begin
-  -- In plpgsql, which keeps the plan: language sql plans this query again at every claim.
+  -- In plpgsql, which caches the plan: language sql would plan this query again at every claim.
   return query with this_month as (
     select date_trunc('month', now() at time zone 'utc') at time zone 'utc' as starts_at
   ), chosen as (

@@ -1,4 +1,4 @@
--- Raises an error from the API's registry (`_shared/errors.ts`); p_detail fills in its message.
+-- Raises an error of the API's catalog (`_shared/contracts/error_codes.ts`); p_detail fills in its message.
 create function tunebase_internal.raise_api_error(p_code text, p_detail jsonb default '{}') returns void
 language plpgsql set search_path = ''
 as $$

@@ -1,5 +1,5 @@
--- The user with this confirmed email address, for the operator. Confirmed, because anyone can sign up with somebody else's
--- address and their own password, and wait for the owner of the address to confirm it.
+-- For the operator: the user with this confirmed email address. Confirmed, because anyone can sign up with another person's
+-- address and their own password, and wait for that person to confirm it.
 create function tunebase_internal.find_user(p_email text) returns uuid
 language plpgsql stable set search_path = ''
 as $$

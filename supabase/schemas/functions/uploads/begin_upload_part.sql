@@ -1,4 +1,4 @@
--- Records a part before its bytes arrive, so that no object is unknown.
+-- Records a part before its bytes arrive, so that every object has a record.
 create function tunebase_internal.begin_upload_part(p_caller jsonb, p_upload_id uuid, p_part_id uuid) returns text
 language plpgsql security definer set search_path = ''
 as $$

@@ -1,6 +1,6 @@
--- Creates a file from parts, in the order of p_part_ids. A single part becomes the file's object. Several are copied into one
--- by the validation, which reads them anyway: Storage cannot join objects, and the trainer downloads one URL. Called again,
--- it returns the same file.
+-- Creates a file from parts, in the order of p_part_ids. A single part becomes the file's object. Validation, which reads all
+-- parts anyway, copies several into one object: Storage cannot concatenate objects, and the trainer downloads a single URL.
+-- Called again, it returns the same file.
 create function tunebase_internal.complete_upload(p_caller jsonb, p_id uuid, p_part_ids uuid[], p_md5 text, p_file_id uuid)
 returns jsonb
 language plpgsql security definer set search_path = ''

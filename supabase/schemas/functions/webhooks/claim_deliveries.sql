@@ -1,5 +1,6 @@
 -- Leases up to p_limit due deliveries, the oldest of each receiver first. A receiver gets at most p_per_target at once,
--- minus those in flight to it (p_busy: {target: count}), and 4 while it is failing: a slow receiver cannot take every slot.
+-- minus those in flight to it (p_busy: {target: count}), and at most 4 while it is failing, so that a slow receiver cannot
+-- use every slot.
 -- The attempt is counted here, so that a delivery that crashes its scheduler is not retried forever.
 create function tunebase_internal.claim_deliveries(
   p_limit integer, p_per_target integer, p_busy jsonb, p_lease_seconds integer

@@ -1,5 +1,5 @@
--- Records the results of tries. p_results: [{id, lease, ok, status, body, error, retry_after (seconds), url, headers,
--- duration_ms}]. Every try is logged; the delivery changes only if the try succeeded or still holds the lease.
+-- Records the results of attempts. p_results: [{id, lease, ok, status, body, error, retry_after (seconds), url, headers,
+-- duration_ms}]. Every attempt is logged; the delivery changes only if the attempt succeeded or still holds the lease.
 create function tunebase_internal.record_deliveries(p_results jsonb) returns void
 language plpgsql security definer set search_path = ''
 as $$
@@ -70,7 +70,7 @@ begin
     insert into tunebase_internal.failing_subscribers as f (target_id, failing_since, last_failed_at)
     values (v_target, now(), now())
     on conflict (target_id) do update
-    -- After two days without a try, longer than the longest pause of the schedule, a failure starts a new series.
+    -- After two days without an attempt, longer than the longest delay of the schedule, a failure starts a new series.
     set failing_since = case when f.last_failed_at < now() - interval '2 days' then now() else f.failing_since end,
       last_failed_at = now()
     returning failing_since into v_since;

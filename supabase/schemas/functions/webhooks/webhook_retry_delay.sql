@@ -1,6 +1,6 @@
--- The delay before the next try, after p_tries tries; null after the last. The Standard Webhooks schedule (at once, 5 s,
--- 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h) with up to 20 % jitter, so that deliveries that failed together do not
--- all return together.
+-- The delay before the next attempt, after p_tries attempts; null after the last. The Standard Webhooks schedule (at once, 5 s,
+-- 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h) with up to 20 % jitter, so that deliveries that failed together are not
+-- all retried together.
 create function tunebase_internal.webhook_retry_delay(p_tries integer) returns interval
 language sql volatile set search_path = ''
 as $$

@@ -21,7 +21,7 @@ export interface ConversionSample {
   after: string;
 }
 
-/** How a file was converted, for people. */
+/** A summary of a file's conversion, for display. */
 export interface ConversionSummary {
   /** The row format and the container, such as `alpaca_csv`. */
   source_format: string;
@@ -82,7 +82,7 @@ export class Conversion {
     return this.#state.isNeeded;
   }
 
-  /** Whether rows come from table cells, which cannot have duplicate keys or numbers that are too large. */
+  /** Whether rows come from table cells, which cannot hold duplicate keys or numbers that overflow. */
   get isTable(): boolean {
     return tables.has(this.#state.container);
   }
@@ -111,7 +111,7 @@ export class Conversion {
     return true;
   }
 
-  /** The canonical row; `skipped` if nothing in it is learned, and null if it is invalid, which are reported. */
+  /** The canonical row; `skipped` if it has nothing to train on, and null if it is invalid. Both are reported. */
   convert(row: JsonRow, line: number, addIssue: AddIssue): JsonRow | "skipped" | null {
     const converted = this.#convert(row, addIssue);
     const state = this.#state;

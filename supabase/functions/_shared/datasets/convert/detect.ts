@@ -50,7 +50,7 @@ export function formatOfRow(row: Record<string, unknown>): RowFormat | null {
   return signs.find(([, fields]) => fields.some((field) => field in row))?.[0] ?? null;
 }
 
-/** The format of a row that has none of the fields of `format`; null if it has one, or its format is unknown. */
+/** The format of a row without any field of `format`; null if it has one, or if its format is unknown. */
 export function otherFormat(format: RowFormat, row: Record<string, unknown>): RowFormat | null {
   const expected = signs.find(([name]) => name === format)?.[1] ?? [];
   return expected.some((field) => field in row) ? null : formatOfRow(row);

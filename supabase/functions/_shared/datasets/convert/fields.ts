@@ -16,7 +16,7 @@ export interface Converter {
   /** The fields that are read; others are ignored and listed. */
   fields: readonly string[];
   /**
-   * The canonical row; `skipped` if nothing in it is learned, and null if it is invalid, which are reported. `isTable`:
+   * The canonical row; `skipped` if it has nothing to train on, and null if it is invalid. Both are reported. `isTable`:
    * a cell may hold messages as JSON; elsewhere, a string is text, even if it is JSON.
    */
   convert(row: Row, addIssue: AddIssue, isTable: boolean): ChatRow | PreferenceRow | "skipped" | null;

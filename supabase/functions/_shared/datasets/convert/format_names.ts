@@ -1,4 +1,4 @@
-/** Source formats as people call them. */
+/** Display names of source formats. */
 import type { RowFormat } from "./detect.ts";
 
 const formatNames: Record<RowFormat, string> = {
@@ -17,7 +17,7 @@ const containerNames: Record<string, string> = {
   parquet: "Parquet",
 };
 
-/** A source format as people call it: "Alpaca (CSV)" for `alpaca_csv`. An unknown one stays as it is. */
+/** The display name of a source format: "Alpaca (CSV)" for `alpaca_csv`. An unknown format is returned unchanged. */
 export function describeFormat(source: string): string {
   for (const [format, name] of Object.entries(formatNames)) {
     if (source === format) return name;

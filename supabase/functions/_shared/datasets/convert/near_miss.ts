@@ -1,6 +1,6 @@
-/** "Did you mean": the known name that a misspelled one is closest to. */
+/** "Did you mean": finds the known name closest to a misspelled one. */
 
-/** The name of `known` that `name` is probably meant to be; null when none is close. An exact match is not a near miss. */
+/** The name in `known` that was probably meant by `name`; null if none is close. An exact match is not a near miss. */
 export function nearMiss(name: string, known: Iterable<string>): string | null {
   const given = plain(name);
   // No known name is longer, so longer input cannot be a near miss.

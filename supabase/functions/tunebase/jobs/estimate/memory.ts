@@ -41,8 +41,8 @@ const layerActivations = 34;
 const gib = 2 ** 30;
 
 /**
- * `longest`: the longest row in tokens, after truncation. `low` is for a micro-batch of one row, to which the trainer falls
- * back; `expected` is for the largest one that it starts with.
+ * `longest`: the longest row in tokens, after truncation. `low` is for a micro-batch of one row, the trainer's fallback;
+ * `expected` is for the largest micro-batch that it tries.
  */
 export function estimateMemory(shape: Shape, gpu: Gpu, plan: Plan, longest: number): MemoryEstimate {
   const known = count(shape, plan);
@@ -75,7 +75,7 @@ export function estimateMemory(shape: Shape, gpu: Gpu, plan: Plan, longest: numb
       `Calculated, not measured: the base model in ${
         formatNames[quantization]
       }, LoRA with Adam in fp32, and ` +
-      `checkpointed activations for micro-batches of up to ${largest} tokens. \`low\` is for the longest row, with ` +
+      `checkpointed activations for micro-batches of up to ${largest} tokens. \`low\` is for the longest row alone, with ` +
       `${longest}, to which the trainer falls back.` +
       (sharded ? ` The base model does not fit on one GPU and is sharded across ${gpu.num_gpus}.` : "") +
       (available === null ? " This model is trained on the CPU." : ""),
@@ -95,7 +95,7 @@ export function resolveQuantization(shape: Shape, gpu: Gpu, plan: Plan, longest:
 }
 
 /**
- * Whether the run divides the base in bf16 although a copy in NF4 fits each GPU. It is more accurate and takes more time:
+ * Whether the run shards the base in bf16 although an NF4 copy would fit on each GPU. bf16 is more accurate but slower:
  * every micro-batch gathers each layer.
  */
 export function shardsByChoice(shape: Shape, gpu: Gpu, plan: Plan, longest: number): boolean {
@@ -118,7 +118,7 @@ function shards(
   return isSharded(memory, longest, vocabulary, gpu.gpu_memory_gb * gib, gpu.num_gpus);
 }
 
-/** Why a base model cannot be trained in bf16 on these GPUs, not even with the shortest rows; null if it may fit. */
+/** Why a base model cannot be trained in bf16 on these GPUs, even with the shortest rows; null if it may fit. */
 export function explainUnquantizedMisfit(shape: Shape, gpu: Gpu, adapter: Adapter): string | null {
   const known = count(shape, adapter);
   if (known === null || gpu.gpu_memory_gb === 0) return null;
@@ -128,7 +128,7 @@ export function explainUnquantizedMisfit(shape: Shape, gpu: Gpu, adapter: Adapte
     gpu.num_gpus > 1 ? neededBytes(sharedMemory(whole, gpu.num_gpus), 0) : Infinity,
   ) / gib;
   if (needed <= gpu.gpu_memory_gb) return null;
-  return `in bf16, the base model and its adapter need at least about ${round(needed)} GB on each GPU, and ` +
+  return `in bf16, the base model and its adapter need at least about ${round(needed)} GB on each GPU, but ` +
     `${gpu.num_gpus} × ${gpu.gpu_memory_gb} GB are configured for this model. Use "nf4" or "auto".`;
 }
 

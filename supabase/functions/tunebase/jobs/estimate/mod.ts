@@ -84,15 +84,15 @@ export function makeEstimate(
   const memory = estimateMemory(model, gpu, plan, longest);
   if (memory.fits === false) {
     warnings.push(
-      `The run may not fit in GPU memory: it needs at least about ${memory.required_gb?.low} GB, and a GPU has ` +
+      `The run may not fit in GPU memory: it needs at least about ${memory.required_gb?.low} GB, but a GPU has ` +
         `${memory.available_gb} GB. Use a smaller max_length.`,
     );
   }
   if (shardsByChoice(model, gpu, plan, longest)) {
     warnings.push(
       `The base model is trained in bf16, sharded across ${gpu.num_gpus} GPUs. Each step gathers its layers, which can ` +
-        "take longer than the configured or measured speed implies. `quantization` `nf4` puts a whole copy on each GPU: " +
-        "faster, and less accurate.",
+        "take longer than the configured or measured speed implies. With `quantization` `nf4`, each GPU holds a complete copy: " +
+        "faster, but less accurate.",
     );
   }
   return {
@@ -130,7 +130,7 @@ export function makeEstimate(
     cost: {
       usd: seconds === null ? null : times(seconds, perSecond, money),
       basis: seconds === null
-        ? "Unavailable, because the time is."
+        ? "Unavailable, because the time estimate is."
         : `The time at ${gpu.cost_per_gpu_hour} USD per GPU hour, for ${gpu.num_gpus} ${
           gpu.num_gpus === 1 ? "GPU" : "GPUs"
         }. ` +

@@ -11,13 +11,13 @@ export const EvaluationTotals = z.object({
   answered: count,
   failed: count.describe("Rows that the model could not answer"),
   exact_match: share.describe(
-    "Share of the answers that equal the expected answer; tool calls are compared as JSON",
+    "Share of the answers that match the expected answer exactly; tool calls are compared as JSON",
   ),
   valid_json: share.describe(
     "Share of valid JSON among the answers to rows whose expected answer is a JSON object or array",
   ),
   field_accuracy: share.describe(
-    "Share of the expected JSON objects' top-level fields whose value is equal in the answer",
+    "Share of the top-level fields of the expected JSON objects whose value the answer matches",
   ),
   graders: z.array(share).describe("The share of the answers that pass each grader, in their order"),
   prompt_tokens: count,
@@ -34,10 +34,10 @@ export const Evaluation = z.object({
   name: z.string(),
   status: word(...evaluationStatuses),
   error: z.object({ code: z.string(), message: z.string() }).nullable(),
-  file: id("file-").describe("It may have been deleted since: the evaluation has copies of its rows"),
+  file: id("file-").describe("The file may have been deleted since; the evaluation keeps copies of its rows"),
   file_rows: count.describe("How many rows the file has"),
   rows: count.describe("How many of them are evaluated"),
-  answered: count.describe("Answers so far, of all models, of `rows` times the number of models"),
+  answered: count.describe("Answers so far, from all models; `rows` times the number of models in total"),
   models: z.array(z.string()),
   graders: stored(z.array(Grader)),
   temperature: z.number(),

@@ -9,7 +9,7 @@ const Conversion = z.object({
   ignored_fields: z.array(z.string()),
   sample: z.array(z.object({ line: z.int().min(1), before: z.string(), after: z.string() })).optional()
     .describe(
-      "The first three rows, as JSON that may be cut; left out in lists",
+      "The first three rows, as JSON that may be truncated; omitted in lists",
     ),
 }).loose();
 

@@ -85,7 +85,7 @@ export const Job = z.object({
   tokens_per_second: z.number().nullable(),
   training_loss: z.number().nullable(),
   running_seconds: count.nullable().describe(
-    "Seconds that GPU workers have spent on the job, without the time that it was queued or paused; null in lists",
+    "GPU worker time spent on the job, in seconds, excluding time queued or paused; null in lists",
   ),
   cost_usd: usd,
   spend_cap_usd: usd.nullable(),

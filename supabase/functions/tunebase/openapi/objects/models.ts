@@ -28,8 +28,8 @@ export const BaseModel = z.object({
     max_rank: z.int().describe("The highest lora_rank of a fine-tune that can be called"),
     usd_per_million_input_tokens: usd,
     usd_per_million_output_tokens: usd,
-    usd_per_hour: usd.describe("For the time that a request is answered"),
-  }).nullable().describe("How it is called, and for what price. null: only for training"),
+    usd_per_hour: usd.describe("Charged for the time during which a request is answered"),
+  }).nullable().describe("Limits and prices of inference. null: available for training only"),
 }).meta({ id: "BaseModel" });
 export type BaseModel = z.infer<typeof BaseModel>;
 

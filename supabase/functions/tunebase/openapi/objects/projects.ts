@@ -110,7 +110,7 @@ const called = {
   requests: count,
   prompt_tokens: count,
   completion_tokens: count,
-  seconds: z.number().describe("How long requests were answered"),
+  seconds: z.number().describe("How long the engine answered requests"),
   cost_usd: usd,
 };
 export const InferenceUsage = z.object({

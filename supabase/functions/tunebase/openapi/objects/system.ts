@@ -13,13 +13,13 @@ export const Status = z.object({
   checked_at: time,
   scheduler: z.object({
     status: z.enum(["ok", "late", "unknown"]).describe(
-      "`late`: jobs do not start. `unknown`: it has not finished a tick since the database was restarted",
+      "`late`: jobs do not start. `unknown`: no tick has finished since the database restarted",
     ),
     last_tick_at: time.nullable(),
   }),
   jobs: z.object({
     queued: count,
-    running: count.describe("Including jobs that RunPod has not started yet"),
+    running: count.describe("Includes jobs that RunPod has not started yet"),
     max_running: count.describe("The project's limit"),
     oldest_queued: z.object({
       id: id("ftjob-"),

@@ -102,13 +102,13 @@ function checkFile(file: FileRow): number {
   }
   if (file.bytes > maxFileBytes) {
     throw invalidFile(
-      `file: is ${file.bytes} bytes long; evaluations read files of up to ${maxFileBytes} bytes. Upload a part of it.`,
+      `file: is ${file.bytes} bytes long; evaluations read files of up to ${maxFileBytes} bytes. Upload a subset of it.`,
     );
   }
   const report = Report.parse(file.report);
   if (report.format === "preference") {
     throw invalidFile(
-      "file: holds preference rows, which have no single right answer. Use a file with chat rows.",
+      "file: has preference rows, which have no single correct answer. Use a file with chat rows.",
     );
   }
   return report.rows;
@@ -125,8 +125,8 @@ export const routes = [
     id: "createEvaluation",
     summary: "Compare models over the rows of a file",
     description:
-      "Asks each model the prompt of each chosen row, and compares its answer with the row's last assistant message. Exact " +
-      "match is always scored, and for JSON answers and tool calls, validity and correct fields. Runs in the background; " +
+      "Sends the prompt of each chosen row to each model, and compares the answer with the row's last assistant message. Exact " +
+      "match is always scored; JSON answers and tool calls are also scored for validity and correct fields. Runs in the background; " +
       "requests are billed as chat completions.",
     scope: "inference",
     idempotency: "in_sql",

@@ -10,7 +10,7 @@ import { recordFile, reserveObject, storeObject } from "../../new_file.ts";
 import { renderFile } from "../../serializers/fine_tuning.ts";
 import { defineRoute } from "../define.ts";
 
-/** All of it is in memory several times. */
+/** Several copies are in memory at once. */
 const maxBytes = 16 * 2 ** 20;
 const time = z.number("must be a timestamp in Unix seconds").min(0).max(4_102_444_800).optional();
 
@@ -19,7 +19,9 @@ export const Body = strictObject({
   metadata: z.record(z.string(), z.string()).optional().describe("Only requests with this metadata"),
   after: time.describe("Only completions from this time on, in Unix seconds"),
   before: time.describe("Only completions before this time, in Unix seconds"),
-  limit: z.int().min(1).max(10_000).default(10_000).describe("At most this many, the newest"),
+  limit: z.int().min(1).max(10_000).default(10_000).describe(
+    "The maximum number of completions; the newest are used",
+  ),
   filename: z.string().min(1).max(255).default("completions.jsonl"),
 });
 
@@ -53,10 +55,10 @@ export const routes = [
     method: "POST",
     path: "/files/from_completions",
     id: "createFileFromCompletions",
-    summary: "Make a training file of stored chat completions",
+    summary: "Create a training file from stored chat completions",
     description:
-      "Each becomes a chat row: its messages, its tools and the first choice. Answers that were cut off are left out, and " +
-      "so are the oldest if all together exceed 16 MiB.",
+      "Each completion becomes a chat row: its messages, its tools and the first choice. Truncated answers are omitted, and " +
+      "so are the oldest completions if the file would exceed 16 MiB.",
     scope: "files:write",
     body: Body,
     example: { model: "ft:SmolLM2-135M-Instruct:acme:support:0f1e2d3c", metadata: { rating: "good" } },

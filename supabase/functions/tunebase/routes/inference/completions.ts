@@ -1,5 +1,5 @@
 /**
- * POST /chat/completions and POST /completions: OpenAI's, answered by vLLM. The model is one of the project's fine-tunes, a
+ * OpenAI's POST /chat/completions and POST /completions, served by vLLM. The model is one of the project's fine-tunes, a
  * checkpoint of one of its jobs, or a base model.
  */
 import { rpc } from "../../../_shared/database/rpc.ts";
@@ -32,7 +32,7 @@ import { defineRoute } from "../define.ts";
 
 type Path = "chat/completions" | "completions";
 
-/** A stream that is not answered by then opens with a comment, and reports a failure as an event. */
+/** A stream without an answer after this time opens with a comment, and then reports a failure as an event. */
 const openAfterMs = 2_000;
 
 const completeChat = async (c: ApiContext) =>
@@ -80,7 +80,7 @@ async function complete(c: ApiContext, path: Path, body: InferenceBody): Promise
   } catch (error) {
     if (client.aborted) {
       await bill.finish("cancelled");
-      return new Response(null, { status: 499 }); // the client has gone
+      return new Response(null, { status: 499 }); // the client has disconnected
     }
     const failure = asApiError(error);
     await bill.finish("failed", { error: failure });
@@ -90,7 +90,7 @@ async function complete(c: ApiContext, path: Path, body: InferenceBody): Promise
 
 const isStored = (body: InferenceBody): body is ChatBody => "store" in body && body.store === true;
 
-/** The whole answer, under the client's name of the model. The engine has `inferenceWaitSeconds` to give it. */
+/** The complete answer, with the model's name as the client sent it. The engine has `inferenceWaitSeconds` to respond. */
 async function wholeAnswer({ engine, bill, answerId, controller }: Exchange, answer: Promise<Response>) {
   const json = await within(
     answer.then((response) => response.json()),
@@ -105,7 +105,7 @@ async function wholeAnswer({ engine, bill, answerId, controller }: Exchange, ans
   return { ...json.value, id: answerId, model: engine.started.model };
 }
 
-/** Whether a worker is up, so that a request without an answer is not waiting for one to load. */
+/** Whether a worker is ready: then a request that gets no answer is not waiting for the model to load. */
 async function isReady({ settings, started }: Engine): Promise<boolean> {
   const url = `${settings.inferenceUrl.replace("{endpoint}", started.endpoint_id)}/ping`;
   const headers = { authorization: `Bearer ${settings.runpodKey}` };

@@ -1,4 +1,4 @@
-/** POST /models/{id}/warm: loads a model, so that the first request does not wait for it. */
+/** POST /models/{id}/warm: loads a model in advance, so that the first request does not have to wait. */
 import { rpc } from "../../../_shared/database/rpc.ts";
 import { ApiError } from "../../../_shared/errors.ts";
 import type { ApiContext } from "../../context.ts";

@@ -82,7 +82,7 @@ export const routes = [
     method: "GET",
     path: "/status",
     id: "getStatus",
-    summary: "Get the project's waiting work and problems, and whether the scheduler runs",
+    summary: "Get the project's queued work and problems, and the scheduler's health",
     scope: "project:read",
     response: "Status",
     handler: getStatus,

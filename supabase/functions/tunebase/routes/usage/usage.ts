@@ -97,7 +97,7 @@ async function getInferenceUsage(c: ApiContext): Promise<Response> {
   return c.json({ object: "usage.inference" as const, ...args, data, total: total(rows, callSums) });
 }
 
-/** The days of a query: the last thirty, unless it names others. */
+/** The days of a query; by default, the last thirty. */
 function readPeriod(query: z.infer<typeof Query>) {
   const to = query.to ?? today(query.time_zone);
   const from = query.from ?? new Date(Date.parse(to) - 29 * dayMs).toISOString().slice(0, 10);

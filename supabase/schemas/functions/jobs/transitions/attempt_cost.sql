@@ -1,4 +1,4 @@
--- What an attempt has cost: from its first claim until now or its end, not while it was queued.
+-- An attempt's cost so far: from its first claim until now or its end. Time in the queue is free.
 create function tunebase_internal.attempt_cost(p_attempt tunebase.attempts) returns numeric
 language sql stable
 return greatest(p_attempt.cost_usd, round((

@@ -20,7 +20,7 @@ begin
   returning * into strict v_attempt;
   perform tunebase_internal.update_attempt_cost(p_attempt_id);
   select * into strict v_job from tunebase.jobs where id = v_attempt.job_id;
-  -- Cancelled while the last file was uploaded: the files stay in Storage, the job stays cancelled.
+  -- Cancelled while the last file was being uploaded: the files stay in Storage, and the job stays cancelled.
   if tunebase_internal.is_terminal(v_job.status) then
     return null;
   end if;

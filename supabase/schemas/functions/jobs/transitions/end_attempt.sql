@@ -1,4 +1,4 @@
--- Ends an attempt and does with its job what retry_policy says. Call it with both locked, the job first.
+-- Ends an attempt and applies retry_policy to its job. Call it with both locked, the job first.
 create function tunebase_internal.end_attempt(
   p_attempt_id uuid, p_outcome text,
   p_fault text default null, p_code text default null, p_message text default null, p_hint text default null
@@ -29,7 +29,7 @@ begin
       perform tunebase_internal.enqueue_job(v_job.id);
       perform tunebase_internal.wake_scheduler();
     when 'restore' then
-      -- `queued_at` stays: it says how long the job has waited for a GPU.
+      -- `queued_at` is kept: it measures how long the job has waited for a GPU.
       update tunebase.jobs set due_at = now(), status_reason = null where id = v_job.id;
     when 'retry' then
       perform tunebase_internal.retry_job(v_job, v_attempt, v_next.wait_seconds);

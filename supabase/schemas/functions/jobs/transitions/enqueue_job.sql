@@ -1,5 +1,5 @@
--- Puts a job in the queue, or where it waits before that (waiting_status). Returns the new status. Call it with the job
--- locked, and wake the scheduler once after it.
+-- Queues a job, or sets the status in which it waits before that (waiting_status). Returns the new status. Call it with the
+-- job locked, and wake the scheduler afterwards.
 create function tunebase_internal.enqueue_job(p_job_id uuid, p_wait_seconds double precision default 0) returns text
 language plpgsql set search_path = ''
 as $$

@@ -1,5 +1,5 @@
 -- Fails a job whose file turned out to be invalid, or to hold rows for another training method. Returns false if the file
--- suits the job. (Where a file was validated earlier, the API refuses to create the job.)
+-- suits the job. (If a file was validated earlier, the API rejects the job.)
 create function tunebase_internal.fail_job_with_file(p_job tunebase.jobs, p_file tunebase.files) returns boolean
 language plpgsql set search_path = ''
 as $$

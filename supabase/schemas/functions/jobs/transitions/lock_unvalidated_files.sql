@@ -1,6 +1,6 @@
--- Share-locks those of a job's files whose validation has not finished. Returns true if there are any. The lock makes the
--- end of a validation wait for this transaction, or this one for it: so either that end sees the job, or this transaction
--- sees the result. Files are locked before jobs everywhere; call it before you lock the job.
+-- Share-locks the job's files whose validation has not finished. Returns true if there are any. With the lock, either this
+-- transaction or the end of a validation waits for the other, so that either that end sees the job, or this transaction sees
+-- the result. Files are locked before jobs everywhere; call it before you lock the job.
 create function tunebase_internal.lock_unvalidated_files(p_file_ids uuid[]) returns boolean
 language plpgsql set search_path = ''
 as $$

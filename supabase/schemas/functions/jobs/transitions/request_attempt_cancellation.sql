@@ -1,4 +1,4 @@
--- Has the scheduler cancel a job's live attempt at RunPod until it has ended.
+-- Makes the scheduler cancel a job's live attempt at RunPod, repeatedly until it has ended.
 create function tunebase_internal.request_attempt_cancellation(p_job_id uuid) returns void
 language sql set search_path = ''
 as $$

@@ -1,7 +1,7 @@
--- What an ended attempt means for its job: the whole retry policy. `p_fault` is the class of the failure: only failures of
--- the infrastructure are retried, with backoff, until max_attempts of them in a row have brought no new checkpoint.
--- The backoff is backoff_seconds, the number of attempts jobs.max_attempts, and the class of each error of the trainer is
--- in contracts/trainer_errors.ts.
+-- The whole retry policy: what to do with a job after an attempt has ended. `p_fault` is the class of the failure. Only
+-- infrastructure failures are retried, with backoff, until max_attempts in a row have produced no new checkpoint. See
+-- backoff_seconds for the backoff, jobs.max_attempts for the limit, and contracts/trainer_errors.ts for the class of each
+-- trainer error.
 --
 -- action: none (the job is terminal or paused), requeue, restore (the job never left the queue), retry, pause, cancel,
 -- fail, or fail_spend_cap.
@@ -15,7 +15,7 @@ declare
 begin
   action := case
     when tunebase_internal.is_terminal(p_job.status) or p_job.status = 'paused' then 'none'
-    -- Paused before a worker claimed it, and resumed before it ended: the next attempt can go.
+    -- Paused before a worker claimed it, and resumed before it ended: the next attempt can start.
     when p_attempt.cancel_requested then 'requeue'
     when p_attempt.outcome = 'not_started' then 'restore'
     when p_attempt.outcome = 'cancelled' then 'cancel'

@@ -1,4 +1,4 @@
--- Updates an attempt's cost and its job's, the sum of its attempts'. plpgsql, because it keeps its plans: a language sql
+-- Updates the cost of an attempt and of its job, the sum over its attempts. plpgsql, because it caches its plans: a language sql
 -- function is planned at every call, which took 0.4 ms of a report's 1.5.
 create function tunebase_internal.update_attempt_cost(p_attempt_id uuid) returns void
 language plpgsql set search_path = ''
