@@ -1,4 +1,4 @@
-/** The frame around every page: navigation, project, account. On a narrow screen, they are behind a menu button. */
+/** The frame around every page: navigation, project, account. On narrow screens, it collapses into a menu. */
 import type { Session } from "@supabase/auth-js";
 import { useEffect, useState } from "preact/hooks";
 import { NotificationsLink } from "../features/notifications/notifications_link.tsx";

@@ -9,7 +9,7 @@ interface PageEntry {
   load: () => Promise<PageComponent>;
   /** The navigation label; without one, the page is not in the navigation. */
   label?: string;
-  /** The part of the navigation that it begins. */
+  /** The heading of the navigation section that starts with this page. */
   group?: string;
 }
 
@@ -93,7 +93,7 @@ export const pageGroups = Object.entries(pages).reduce<
   return groups;
 }, []);
 
-/** The page that a route's path names: `/jobs/ID` is the page of a job. */
+/** The page for a route's path: `/jobs/ID` is a job's page. */
 export function pageName([name = "jobs", id]: string[]): string {
   return name === "jobs" && id !== undefined ? "job" : name;
 }

@@ -1,7 +1,7 @@
 /** Keys that make a request safe to send twice. */
 import { useRef } from "preact/hooks";
 
-/** A key that changes only with the request's body: a double click or a retry creates nothing twice. */
+/** A key that changes only with the request's body, so that a double click or a retry creates nothing twice. */
 export function useIdempotencyKey(): (body: unknown) => string {
   const last = useRef({ body: "", key: "" });
   return (body) => {

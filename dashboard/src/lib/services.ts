@@ -54,7 +54,7 @@ export async function signOut(): Promise<void> {
   await getServices().auth.signOut({ scope: "local" });
 }
 
-/** Whether the session that has ended did so by `signOut`; asks about each one once. */
+/** Whether the session that ended was ended by `signOut`. Each call consumes the answer. */
 export function hasLeft(): boolean {
   const left = isLeaving;
   isLeaving = false;

@@ -1,4 +1,4 @@
-/** What a page keeps for a reload: in this tab, until it is closed or the user signs out. */
+/** Stores a page's state across reloads: in this tab, until it is closed or the user signs out. */
 import { getProjectId } from "./services.ts";
 
 const prefix = "tunebase-page ";
@@ -15,11 +15,11 @@ export function writeSession(name: string, value: unknown): void {
   try {
     sessionStorage.setItem(storageKey(name), JSON.stringify(value));
   } catch {
-    // The storage is full: only a reload loses the value.
+    // The storage is full: the value is lost only on a reload.
   }
 }
 
-/** Removes what the user entered, so that the tab's next user does not see it. */
+/** Removes the user's input, so that the tab's next user does not see it. */
 export function clearSession(): void {
   const keys = Object.keys(sessionStorage).filter((key) => key.startsWith(prefix));
   for (const key of keys) sessionStorage.removeItem(key);

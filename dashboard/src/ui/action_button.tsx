@@ -11,11 +11,11 @@ export interface MutationState {
 
 /** A dialog that asks before the action runs. */
 export interface Confirmation {
-  /** What happens, and whether it can be undone. */
+  /** The consequences, and whether they can be undone. */
   text: ComponentChildren;
   /** Names the action, as the dialog's heading and its button: "Delete file". */
   confirm: string;
-  /** The other button; default: "Cancel". */
+  /** The label of the other button; default: "Cancel". */
   dismiss?: string;
 }
 

@@ -6,9 +6,9 @@ import "uplot/dist/uPlot.min.css";
 export interface Series {
   label: string;
   values: (number | null)[];
-  /** Few points, far apart: draws each point and connects them across gaps. */
+  /** For sparse data: draws each point and connects them across gaps. */
   sparse?: boolean;
-  /** Connects points across gaps: its x values are not those of the other series. */
+  /** Connects points across gaps, because its x values differ from those of the other series. */
   connected?: boolean;
 }
 
@@ -29,7 +29,7 @@ interface Props {
   onRange?: (from: number, to: number) => void;
 }
 
-/** Of the series, in their order; `.color-n` in style/data.css are the same. */
+/** The colors of the series, in order. `.color-n` in style/data.css has the same. */
 const seriesColors = ["--accent", "--second", "--third", "--fourth", "--fifth", "--sixth"];
 const cssColor = (name: string) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 

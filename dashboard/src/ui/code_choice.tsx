@@ -1,4 +1,4 @@
-/** The same code in several languages or for several tools, one at a time. */
+/** Tabs with the same code in several languages or for several tools. */
 import { useId, useState } from "preact/hooks";
 import type { Snippet } from "../lib/types.ts";
 import { CopyButton } from "./display.tsx";

@@ -1,4 +1,4 @@
-/** Groups a file's issues, so that a problem of a hundred rows is one entry. Imports nothing but types. */
+/** Groups a file's issues, so that a problem in a hundred rows is one entry. Imports only types. */
 import type { DatasetIssue } from "../lib/types.ts";
 
 export interface IssueGroup {
@@ -7,14 +7,14 @@ export interface IssueGroup {
   field: string | null;
   what: string;
   fix: string;
-  /** How many issues. */
+  /** The number of issues. */
   count: number;
 }
 
 const namedLines = 5;
 const list = new Intl.ListFormat("en", { type: "conjunction" });
 
-/** Issues of the whole file first. Of a group, the first issue says what is wrong. */
+/** Issues of the whole file come first. A group shows its first issue's text. */
 export function groupIssues(issues: readonly DatasetIssue[]): IssueGroup[] {
   const groups = Map.groupBy(
     issues,

@@ -18,7 +18,7 @@ const pollIntervalMs = 5000;
 const maxEvaluations = 100;
 const isCounted = ({ status }: Evaluation) => status === "succeeded" || status === "running";
 
-/** The evaluations of the model that each run made. */
+/** The evaluations of each run's model. */
 const useEvaluatedRuns = (jobs: Job[]) =>
   useQueries({
     queries: jobs.map(({ fine_tuned_model: model }) => ({
@@ -92,7 +92,7 @@ export function EvaluationsTable({ jobs }: { jobs: Job[] }) {
   );
 }
 
-/** The evaluation, or how to make one. */
+/** The evaluation, or a link to create one. */
 function EvaluationCell(
   { job, name, file, evaluation }: {
     job: Job;

@@ -1,4 +1,4 @@
-/** What the runs were made with and what came of them, one column per run. */
+/** The runs' settings and results, one column per run. */
 import { useState } from "preact/hooks";
 import {
   evaluationScores,
@@ -12,18 +12,18 @@ import { Status } from "../../ui/display.tsx";
 import { Table } from "../../ui/table.tsx";
 import { hyperparametersOf, methodOf } from "../jobs/job_facts.ts";
 
-/** A name and its value in each run; "–" where a run has none. */
+/** A name and its value in each run; "–" if a run has none. */
 type Fact = [name: string, values: string[]];
 
 const maybe = <T,>(value: T | null | undefined, format: (value: T) => string) =>
   value === null || value === undefined ? "–" : format(value);
 
-/** Enough of a file's ID to tell two files apart: it begins with the time, and ends with random digits. */
+/** Enough of a file's ID to distinguish two files: an ID starts with the time and ends with random digits. */
 const shorten = (id: string) => `…${id.slice(-8)}`;
 
 export const runName = (job: Job): string => job.suffix ?? job.base_model;
 
-/** Names that two runs share get their time, so that columns and curves can be told apart. */
+/** Adds the time to names that two runs share, so that columns and curves are distinguishable. */
 export function runNames(jobs: Job[]): string[] {
   return jobs.map((job) => {
     const isAmbiguous = jobs.filter((other) => runName(other) === runName(job)).length > 1;

@@ -1,4 +1,4 @@
-/** The runs' loss curves over each other, by step or by trained tokens. */
+/** The runs' loss curves in one chart, by step or by trained tokens. */
 import { useQueries } from "@tanstack/preact-query";
 import { useMemo, useState } from "preact/hooks";
 import { formatCompact, formatNumber } from "../../lib/format.ts";

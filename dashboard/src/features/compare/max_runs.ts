@@ -1,2 +1,2 @@
-/** As many runs as a table and a chart can show. Apart from the page, which loads on demand. */
+/** The maximum that fits in a table and a chart. A separate module, because the page loads on demand. */
 export const maxRuns = 6;

@@ -1,4 +1,4 @@
-/** Curves with x values of their own, as columns over shared x values. Imports nothing, so that tests run it alone. */
+/** Merges curves with different x values into columns over shared x values. Imports nothing, so that tests can run it alone. */
 export function overlay(
   curves: readonly (readonly (readonly [x: number, y: number])[])[],
 ): { x: number[]; columns: (number | null)[][] } {

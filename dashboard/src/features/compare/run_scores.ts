@@ -1,4 +1,4 @@
-/** What evaluations say about runs. Imports nothing but the names of scores, so that tests run it alone. */
+/** The runs' scores in evaluations. Imports only the names of scores, so that tests can run it alone. */
 import type { Evaluation, Job } from "../../lib/types.ts";
 import { scoresOf, type Totals } from "../evaluations/scores.ts";
 
@@ -10,7 +10,7 @@ export interface EvaluatedRun<E extends Compared = Evaluation> {
   evaluations: E[];
 }
 
-/** The files that the runs were evaluated with: first the file of the most runs, then the one used last. */
+/** The files that the runs were evaluated with: those of the most runs first, then the most recently used. */
 export function evaluatedFiles(runs: EvaluatedRun<Compared>[]): { file: string; runs: number }[] {
   const evaluations = runs.flatMap(({ evaluations }) => evaluations);
   const newest = (id: string) =>
@@ -27,7 +27,7 @@ export const evaluationWith = <E extends Compared>(
 
 export interface ScoreRow {
   label: string;
-  /** Of each run, and of its base model if the same evaluation asked it. null: not measured. */
+  /** The scores of each run, and of its base model if the same evaluation includes it. null: not measured. */
   values: { tuned: number | null; base: number | null }[];
 }
 

@@ -1,4 +1,4 @@
-/** Completions that were sent with `store: true`: filter them, and make a training file of them. */
+/** Completions that were sent with `store: true`: filter them, and create a training file from them. */
 import { useState } from "preact/hooks";
 import { useMe, useModels } from "../../lib/queries.ts";
 import { href, navigate, type PageProps } from "../../lib/router.ts";
@@ -16,7 +16,7 @@ export function CompletionsPage({ route }: PageProps) {
   const metadata = route.query.get("metadata") ?? "";
   const filter: CompletionFilter = {
     model: route.query.get("model") ?? "",
-    // What is no filter must not look like one: a dataset of all completions would be made.
+    // An invalid filter must not pass as an empty one, or the dataset would include all completions.
     metadata: parseMetadata(metadata) === null ? "" : metadata,
   };
   const { data: me } = useMe();

@@ -1,4 +1,4 @@
-/** Makes a training file of the completions that match the page's filters. */
+/** Creates a training file from the completions that match the page's filters. */
 import { useQueryClient } from "@tanstack/preact-query";
 import { useState } from "preact/hooks";
 import { unwrap } from "../../../../client/mod.ts";
@@ -10,7 +10,7 @@ import { Field, Form } from "../../ui/forms.tsx";
 import { fileKey } from "../files/file_queries.ts";
 import { type CompletionFilter, parseMetadata } from "./completion_queries.ts";
 
-/** In seconds. Days are the user's; one of a change of clocks does not have 24 hours. */
+/** In seconds. Days are in the user's time zone, where a day with a clock change does not have 24 hours. */
 function startOfDay(date: string, daysLater = 0): number {
   const start = new Date(`${date}T00:00`);
   start.setDate(start.getDate() + daysLater);
@@ -50,7 +50,7 @@ export function DatasetForm({ filter }: { filter: CompletionFilter }) {
       <Form mutation={create} submit="Create dataset file" primary>
         <p class="quiet">
           {isFiltered ? "The completions that match the filters above" : "All completions"}{" "}
-          become rows of a training file: the newest 10,000, up to 16 MiB. Truncated answers are left out.
+          become rows of a training file: the newest 10,000, up to 16 MiB. Truncated answers are omitted.
         </p>
         <div class="fields">
           <Field label="File name">

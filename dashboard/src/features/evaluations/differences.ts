@@ -9,11 +9,11 @@ export interface Segment {
 /** Comparing takes time and memory proportional to the product of both lengths. */
 const maxWords = 600;
 
-/** Words with the space after them, and punctuation: JSON without spaces has parts to compare too. */
+/** Words with trailing space, and punctuation, so that compact JSON is split too. */
 const split = (text: string): string[] =>
   text.match(/[\p{L}\p{N}_]+(?:[.-][\p{L}\p{N}_]+)*\s*|[^\p{L}\p{N}_]\s*/gu) ?? [];
 
-/** The answer in segments, by the longest common subsequence of words. One segment if the texts are long or have nothing in common. */
+/** Splits the answer into segments by the longest common subsequence of words. One segment if the texts are long or share no words. */
 export function findDifferences(expected: string, answer: string): Segment[] {
   if (answer === expected || answer === "") {
     return [{ text: answer, differs: false }];

@@ -107,8 +107,8 @@ export const EvaluationTable = (
 const NoEvaluations = ({ canCreate }: { canCreate: boolean }) => (
   <EmptyState title="No evaluations yet">
     <p>
-      An evaluation asks a fine-tuned model and its base the questions of a held-out file, and compares their
-      answers with the expected ones. You see the scores of each model and every row where they differ.
+      An evaluation sends the prompts of a held-out file to a fine-tuned model and its base, and compares the
+      answers with the expected ones. You see each model's scores and every row where the answers differ.
     </p>
     {canCreate && (
       <a class="button primary" href={href(["evaluations", "new"])}>

@@ -40,7 +40,7 @@ export const useEvaluations = (filter: { model?: string }) =>
     { refetchInterval: 5000 },
   );
 
-/** The evaluated rows with their answers, again whenever there are more answers. */
+/** The evaluated rows with their answers; refetched whenever there are new answers. */
 export function useEvaluationRows({ id, answered, status }: Evaluation) {
   const rows = usePaginated(
     ["evaluation rows", id],

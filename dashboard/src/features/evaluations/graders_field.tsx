@@ -33,7 +33,8 @@ export function GradersField({ graders, onChange }: {
     <fieldset>
       <legend>Checks</legend>
       <p class="hint">
-        Exact matches, valid JSON and correct JSON fields are always counted. Add what else a good answer has.
+        Exact matches, valid JSON and correct JSON fields are always counted. Add your own checks of a good
+        answer.
       </p>
       {graders.map((grader, n) => (
         <div key={n} class="grader">

@@ -1,4 +1,4 @@
-/** Creates an evaluation: the models, the file with the expected answers, and how answers are made and checked. */
+/** Creates an evaluation: the models, the file with the expected answers, sampling settings and graders. */
 import { useState } from "preact/hooks";
 import { type Schemas, unwrap } from "../../../../client/mod.ts";
 import { pluralize } from "../../lib/format.ts";
@@ -163,7 +163,7 @@ function EvaluationForm(
           />
           <NumberInput
             label="Temperature"
-            hint="0 always picks the likeliest token."
+            hint="0 always picks the most likely token."
             value={temperature}
             min={0}
             max={2}
@@ -226,7 +226,7 @@ const NumberInput = ({ label, hint, value, min, max, step = 1, onChange }: {
   </Field>
 );
 
-/** How many requests, and how they are billed. */
+/** The number of requests, and how they are billed. */
 function describeCost(
   models: ModelList,
   ids: string[],

@@ -3,7 +3,7 @@ import type { EvaluationRow } from "../../lib/types.ts";
 
 type Answer = EvaluationRow["answers"][number];
 
-/** What a score says about an answer: two answers with different results differ in more than their words. */
+/** An answer's scores, as one comparable value. Answers with different scores differ in more than wording. */
 const resultOf = (
   { exact_match, valid_json, fields_correct, graders }: Answer,
 ): string => JSON.stringify([exact_match, valid_json, fields_correct, graders]);

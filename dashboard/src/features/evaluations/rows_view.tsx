@@ -16,7 +16,7 @@ export function Rows({ evaluation }: { evaluation: Evaluation }) {
   const [filter, setFilter] = useState<RowFilter>("all");
   const rows = useEvaluationRows(evaluation);
   const { hasNextPage, isFetchingNextPage, fetchNextPage } = rows;
-  // A filter covers all rows, of which there are at most a thousand.
+  // Filtering loads all rows, of which there are at most a thousand.
   useEffect(() => {
     if (filter !== "all" && hasNextPage && !isFetchingNextPage) {
       void fetchNextPage();

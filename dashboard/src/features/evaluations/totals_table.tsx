@@ -4,7 +4,7 @@ import type { Evaluation } from "../../lib/types.ts";
 import { Table } from "../../ui/table.tsx";
 import { scoresOf } from "./scores.ts";
 
-/** Scores that no model has are left out, for example those of JSON when no expected answer is JSON. */
+/** Omits scores that no model has, for example those of JSON if no expected answer is JSON. */
 export function TotalsTable({ evaluation }: { evaluation: Evaluation }) {
   const { totals } = evaluation;
   const scores = scoresOf(evaluation.graders).filter(({ valueOf }) =>

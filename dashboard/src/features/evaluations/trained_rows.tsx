@@ -1,4 +1,4 @@
-/** Says if a fine-tuned model is evaluated with rows that it was trained on. */
+/** Warns if a fine-tuned model is evaluated with rows that it was trained on. */
 import { useQuery } from "@tanstack/preact-query";
 import { formatCount } from "../../lib/format.ts";
 import { useOverlap } from "../files/overlap.tsx";
@@ -26,7 +26,7 @@ export function TrainedRows({ jobId, file }: {
         : `${data.exact ? "" : "About "}${formatCount(data.rows)} of ${
           formatCount(data.distinct_rows)
         } distinct rows were in the model's training data.`}{" "}
-      They show how well it learned them, not how well it answers new questions.
+      Their scores show how well it has learned them, not how well it generalizes.
     </p>
   );
 }

@@ -1,4 +1,4 @@
-/** How much of a file another one has, as a sentence. Imports nothing but types, so that tests run it alone. */
+/** Describes in a sentence how much of a file is also in another. Imports only types, so that tests can run it alone. */
 import type { Schemas } from "../../../../client/mod.ts";
 
 const format = (value: number) => value.toLocaleString();
@@ -10,8 +10,8 @@ export function describeOverlap(
 ): string {
   if (rows === 0) {
     return exact
-      ? `${name} and ${otherName} have no row in common.`
-      : `A sample of both files has no row in common.`;
+      ? `${name} and ${otherName} have no rows in common.`
+      : `Samples of both files have no rows in common.`;
   }
   const about = exact ? "" : "About ";
   return `${about}${format(rows)} of ${format(distinct_rows)} distinct rows of ${name} ${

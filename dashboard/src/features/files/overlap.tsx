@@ -34,7 +34,7 @@ export function CompareFiles({ file }: { file: ApiFile }) {
     <section aria-labelledby="overlap">
       <h2 id="overlap">Overlap with another file</h2>
       <p class="quiet">
-        Validation rows that the model trains on make its validation loss look better than it is.
+        If the model trains on validation rows, its validation loss is too optimistic.
       </p>
       <Field label="Compare with">
         {(control) => (
@@ -89,8 +89,7 @@ export function OverlapWarning(
       <p>
         {data.exact ? "" : "About "}
         {formatCount(data.rows)} of {formatCount(data.distinct_rows)}{" "}
-        distinct validation rows are also in the training data. The validation loss will look better than it
-        is.
+        distinct validation rows are also in the training data, so the validation loss will be too optimistic.
       </p>
       <p>
         Remove these rows from one of the files.

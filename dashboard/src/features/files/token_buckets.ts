@@ -1,4 +1,4 @@
-/** A file's histogram with the empty buckets between others, and how high each bar is. Imports only the bucket bounds. */
+/** A file's histogram, including empty buckets between others, and each bar's height. Imports only the bucket bounds. */
 import { tokenBuckets } from "../../../../supabase/functions/_shared/datasets/report.ts";
 import type { DatasetReport } from "../../lib/types.ts";
 

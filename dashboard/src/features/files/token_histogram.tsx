@@ -1,4 +1,4 @@
-/** Rows by their length, with the lengths that a maximum truncates. */
+/** Rows by length, marking the lengths that max_length truncates. */
 import { useId, useState } from "preact/hooks";
 import { formatCompact, formatCount, pluralize } from "../../lib/format.ts";
 import type { DatasetReport } from "../../lib/types.ts";
@@ -8,7 +8,7 @@ const scales: Scale[] = ["linear", "logarithmic"];
 
 export function TokenHistogram({ histogram, maxLength }: {
   histogram: DatasetReport["tokens"]["histogram"];
-  /** Longer rows are marked; null: none. */
+  /** Longer rows are marked; null: no limit. */
   maxLength: number | null;
 }) {
   const [scale, setScale] = useState<Scale>("linear");

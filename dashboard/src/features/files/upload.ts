@@ -27,7 +27,7 @@ export interface UploadProgress {
   fraction: number;
 }
 
-/** Validates a file, and uploads it unless the project has it already. A large upload resumes where it stopped, even after the page was closed. */
+/** Validates a file, and uploads it unless the project already has it. A large upload resumes where it stopped, even after the page was closed. */
 export async function uploadFile(
   file: File,
   onProgress: (progress: UploadProgress) => void,

@@ -1,4 +1,4 @@
-/** An adapter's files as one tar archive, made in the browser. */
+/** Builds one tar archive of an adapter's files in the browser. */
 import { canHash, sha256Hex } from "../../lib/hash.ts";
 import type { DownloadFile } from "../../lib/types.ts";
 import { tarBlockBytes, tarHeader } from "./tar.ts";

@@ -16,7 +16,7 @@ const formatterOf = (name: MetricName) =>
 
 export function Charts({ points, plannedSteps, range, setRange }: {
   points: MetricsPoint[];
-  /** Of a job that runs: the charts show how much is left. */
+  /** For a running job: the charts extend to its last step. */
   plannedSteps: number | null;
   range: StepRange | null;
   setRange: (range: StepRange | null) => void;

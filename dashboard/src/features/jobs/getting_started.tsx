@@ -1,4 +1,4 @@
-/** The jobs page of a new project: the way from data to a called model, with what is done already. */
+/** The jobs page of a new project: the steps from data to calling a model, with completed ones checked off. */
 import { useQuery } from "@tanstack/preact-query";
 import type { ComponentChildren } from "preact";
 import { unwrap } from "../../../../client/mod.ts";
@@ -53,7 +53,7 @@ export function GettingStarted() {
         </Step>
         <Step isDone={false} title="Evaluate the result">
           <p class="quiet">
-            Ask the model and its base the same question in the{" "}
+            Ask the model and its base the same questions in the{" "}
             <a href={href(["playground"])}>playground</a>, or evaluate both over held-out rows.
           </p>
         </Step>

@@ -10,7 +10,7 @@ const activeStatuses: Job["status"][] = [
 ];
 const finalStatuses: Job["status"][] = ["succeeded", "failed", "cancelled"];
 
-/** Whether the job proceeds by itself. */
+/** Whether the job makes progress without the user. */
 export const isActive = (job: Job): boolean => activeStatuses.includes(job.status);
 export const isFinal = (status: Job["status"]): boolean => finalStatuses.includes(status);
 

@@ -69,7 +69,7 @@ function NextSteps({ job, adapter }: { job: Job; adapter: Adapter }) {
   return (
     <ul class="next" aria-label="What to do next">
       {canAsk && (
-        <Step title="Try it" text={whyNot ?? "Chat with the model, next to its base."}>
+        <Step title="Try it" text={whyNot ?? "Chat with the model and its base, side by side."}>
           {whyNot === null && <TryIt model={adapter.fine_tuned_model} primary />}
         </Step>
       )}
@@ -83,7 +83,7 @@ function NextSteps({ job, adapter }: { job: Job; adapter: Adapter }) {
             href={href(["evaluations", "new"], {
               model: adapter.fine_tuned_model,
               compare: job.base_model,
-              // Preference rows have no single right answer.
+              // Preference rows have no single correct answer.
               file: isChat ? evaluated : null,
             })}
           >
@@ -95,7 +95,7 @@ function NextSteps({ job, adapter }: { job: Job; adapter: Adapter }) {
       {canTrain && (
         <Step
           title="Improve it"
-          text="Train it further on more examples, or try other settings and compare the runs."
+          text="Train it further on new examples, or try other settings and compare the runs."
         >
           <a class="button" href={href(["new"], { model: adapter.fine_tuned_model })}>Continue training</a>
           {" "}
@@ -114,7 +114,7 @@ const Step = ({ title, text, children }: { title: string; text: string; children
   </li>
 );
 
-/** null: the model can be called, as far as is known. */
+/** null: the model can be called, or that is not known yet. */
 function useServableReason(model: string): string | null {
   const { data } = useModels();
   const found = data?.fineTuned.find(({ id }) => id === model);

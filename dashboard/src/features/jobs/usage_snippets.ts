@@ -32,7 +32,7 @@ export function localSnippets(adapter: Adapter, job: Job): Snippet[] {
     {
       label: "llama.cpp",
       text: gguf === undefined
-        ? `${note}# Or create the fine-tune with the export format GGUF: then the download has a .gguf file.
+        ? `${note}# To get a .gguf file in the download instead, create the fine-tune with the export format GGUF.
 git clone https://github.com/ggml-org/llama.cpp && pip install -r llama.cpp/requirements.txt
 python llama.cpp/convert_lora_to_gguf.py ./adapter --base-model-id ${base} --outfile adapter.gguf
 llama-server -m base.gguf --lora adapter.gguf  # base.gguf: the base model in GGUF`

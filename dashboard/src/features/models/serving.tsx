@@ -39,7 +39,7 @@ function Loader({ id }: { id: string }) {
         type="button"
         class="small"
         disabled={isLoading}
-        title="An idle GPU shuts down. Loading the model saves the first request the wait."
+        title="Idle GPUs shut down. Load the model now so that the first request does not have to wait."
         onClick={load}
       >
         Load <span class="unseen">{id}</span>

@@ -1,4 +1,4 @@
-/** The form for a new job: its state, its URL parameters and the request body it makes. */
+/** The form for a new job: its state, its URL parameters and the request body. */
 import type { paths } from "../../../../client/api.d.ts";
 import { ApiError, type Schemas } from "../../../../client/mod.ts";
 import {
@@ -125,7 +125,7 @@ function parseMetadata(text: string): Record<string, string> {
   }));
 }
 
-/** The request body, or null while the data or the model is missing. `format` of the rows decides the method. */
+/** The request body, or null while the data or the model is missing. The rows' `format` determines the method. */
 export function buildJobRequest(
   form: JobForm,
   format: string | null,

@@ -13,7 +13,7 @@ export const jobSnippets = (apiUrl: string, body: JobRequest): Snippet[] => [
   { label: "Node", text: node(apiUrl, body) },
 ];
 
-/** In single quotes, which a shell leaves as they are. */
+/** In single quotes, inside which a shell expands nothing. */
 const quote = (text: string) => /^[\w./:@=-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 
 function cli(apiUrl: string, body: JobRequest): string {
@@ -38,7 +38,7 @@ function cli(apiUrl: string, body: JobRequest): string {
   ].join("\n");
 }
 
-/** The JSON is indented, so that no line of it ends the here document. */
+/** The JSON is indented, so that none of its lines ends the here-document. */
 const curl = (apiUrl: string, body: JobRequest) =>
   `curl ${apiUrl}/fine_tuning/jobs \\
   -H "authorization: Bearer $TUNEBASE_API_KEY" \\

@@ -1,4 +1,4 @@
-/** The input of one hyperparameter; its declaration decides the kind of control. */
+/** The input of one hyperparameter; its declaration determines the control. */
 import { formatNumber } from "../../lib/format.ts";
 import { CheckboxGroup, Field } from "../../ui/forms.tsx";
 import type { SettingField } from "./form.ts";

@@ -13,9 +13,9 @@ export function SettingsFields(
   { form, change, isPreference, autoValues, errors }: {
     form: JobForm;
     change: (fields: Partial<JobForm>) => void;
-    /** Whether the training file holds preference rows, which add settings of their own. */
+    /** Whether the training file has preference rows, which add settings. */
     isPreference: boolean;
-    /** The values that "auto" resolves to, as far as they are known. */
+    /** The values that "auto" resolves to, if known. */
     autoValues: Record<string, unknown>;
     errors: Map<string, string>;
   },

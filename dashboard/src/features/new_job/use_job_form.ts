@@ -4,7 +4,7 @@ import { readSession, writeSession } from "../../lib/session_store.ts";
 import { type JobForm, readForm } from "./form.ts";
 
 interface Draft {
-  /** The URL parameters that it began with: those of another link begin a new form. */
+  /** The initial URL parameters. A link with other parameters starts a new form. */
   query: string;
   form: JobForm;
 }
@@ -17,7 +17,7 @@ export interface JobFormState {
   /** Whether the form has settings of an earlier visit. */
   isRestored: boolean;
   reset: () => void;
-  /** Once the job exists: the next visit begins with an empty form. */
+  /** Call once the job exists: the next visit then starts with an empty form. */
   forget: () => void;
 }
 

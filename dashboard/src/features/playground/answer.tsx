@@ -113,7 +113,7 @@ function ToolResults({ answer, onResults }: {
         <Field
           key={n}
           label={`Result of ${name}`}
-          hint="Text or JSON. Without a result, the next message leaves this turn out."
+          hint="Text or JSON. Without a result, your next message omits this turn."
         >
           {(control) => (
             <textarea
@@ -156,7 +156,7 @@ function AnswerProblem({ error: { message, code, requestId }, onRetry }: {
   );
 }
 
-/** What to do where the API's message cannot link to it. */
+/** What to do, for errors whose message cannot link to it. */
 function Advice({ code }: { code: string | null }) {
   switch (code) {
     case "model_not_found":

@@ -1,4 +1,4 @@
-/** What is asked next: a message, or a row of a file. */
+/** Composes the next prompt: a message, or a row of a file. */
 import { useRef } from "preact/hooks";
 import { formatCount } from "../../lib/format.ts";
 import type { PickedRow, PromptRow } from "./rows.ts";
@@ -15,7 +15,7 @@ interface Props {
   /** null: there is no next row. */
   onNextRow: (() => void) | null;
   isBusy: boolean;
-  /** Why nothing can be sent. */
+  /** Why sending is disabled. */
   blocked: string | null;
 }
 
@@ -54,7 +54,7 @@ export function Composer(
         value={draft.text}
         onInput={(event) => onDraft({ ...draft, text: event.currentTarget.value })}
         onKeyDown={(event) => {
-          // An input method's Enter only confirms its word.
+          // With an input method editor, Enter only confirms the word.
           if (
             event.key !== "Enter" || event.shiftKey || event.isComposing
           ) return;

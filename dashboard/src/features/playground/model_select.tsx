@@ -1,4 +1,4 @@
-/** Chooses a model, and of a fine-tuned one the checkpoint. */
+/** Chooses a model and, for a fine-tuned one, the checkpoint. */
 import { formatCount, formatNumber } from "../../lib/format.ts";
 import { Field } from "../../ui/forms.tsx";
 import { findModel, type ModelList, useCheckpoints } from "./models.ts";

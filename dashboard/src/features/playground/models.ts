@@ -14,7 +14,7 @@ export interface PlaygroundModel {
   kind: "tuned" | "checkpoint" | "base";
   /** What distinguishes its answers from another model's: "Checkpoint of step 8". */
   label: string;
-  /** Its base model; of a base model, itself. */
+  /** Its base model; for a base model, itself. */
   base: string;
   /** The job that trained it. */
   jobId: string | null;
@@ -24,7 +24,7 @@ export interface PlaygroundModel {
 
 const checkpointName = /^ft:(.+):(ftjob-[0-9a-f]+):ckpt-step-(\d+)$/;
 
-/** Describes the model of this name; null if the project has none. */
+/** Describes the model with this name; null if the project has none. */
 export function findModel(
   { base, fineTuned }: ModelList,
   id: string,
@@ -72,7 +72,7 @@ function whyUnavailable(model: BaseModel | FineTunedModel | undefined): string |
     : model.servable_reason ?? "This installation does not serve it.";
 }
 
-/** The model to begin with: the newest fine-tuned one that can answer, else a base model that can. */
+/** The initial model: the newest available fine-tuned model, else an available base model. */
 export function defaultModel({ base, fineTuned }: ModelList): string | null {
   const newest = fineTuned.toSorted((a, b) => b.created - a.created);
   const all = [...newest, ...base];

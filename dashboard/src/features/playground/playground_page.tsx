@@ -1,4 +1,4 @@
-/** Asks a fine-tuned model and its base the same, next to each other. */
+/** Asks a fine-tuned model and its base the same questions, side by side. */
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { ChatRequest } from "../../../../client/chat_stream.ts";
 import { useMe, useModels, usePermission } from "../../lib/queries.ts";
@@ -29,7 +29,7 @@ export function PlaygroundPage({ route }: PageProps) {
             ? (
               <EmptyState title="No models yet">
                 <p>
-                  Ask your fine-tuned models and their base the same question here, and see the difference.
+                  Ask your fine-tuned models and their base the same questions here, and compare the answers.
                   Ask the operator of this installation to add a base model.
                 </p>
               </EmptyState>
@@ -194,7 +194,7 @@ function Playground({ models, route }: { models: ModelList; route: Route }) {
 
 const focusMessage = () => document.getElementById("message")?.focus();
 
-/** The request that the draft would make of the first model; without a draft, the latest one. */
+/** The request that the draft would send to the first model; without a draft, the latest request. */
 function requestToShow(
   model: string,
   next: Omit<Turn, "columns"> | null,
@@ -239,7 +239,7 @@ function whyBlocked(chosen: PlaygroundModel[], hasErrors: boolean): string | nul
   return hasErrors ? "Fix the settings first." : null;
 }
 
-/** The models in the URL, which is completed with those of the session. */
+/** The models in the URL. Missing ones are added from the session. */
 function useChosenModels(
   models: ModelList,
   { query }: Route,
@@ -259,7 +259,7 @@ function useChosenModels(
   return { model, compared, choose };
 }
 
-/** Stores the state for a reload. While an answer arrives, only when the page is left: storing takes time. */
+/** Stores the state for a reload. While an answer is streaming, only on leaving the page, because storing is slow. */
 function useStored(state: PlaygroundState): void {
   const latest = useRef(state);
   latest.current = state;

@@ -39,7 +39,7 @@ export function RowPicker(props: Props) {
       <FileRows
         {...props}
         onPick={(picked) => {
-          dialog.current?.close(); // the rest of the page cannot get the focus before
+          dialog.current?.close(); // until then, the rest of the page cannot be focused
           props.onPick(picked);
         }}
       />
@@ -67,7 +67,7 @@ function FileRows({ jobId, fileId, onFile, onPick }: Props) {
             <>
               <Field
                 label="File"
-                hint="Models are not trained on validation rows, so these show what a model has learned."
+                hint="Models are not trained on validation rows, so these show how well a model generalizes."
               >
                 {(control) => (
                   <select
@@ -155,7 +155,7 @@ function RowList(
 }
 
 const total = (file: ApiFile) => file.report === null ? "the file" : formatCount(file.report.rows);
-/** What the row asks: its last message. */
+/** The row's question: its last message. */
 const promptOf = ({ messages }: PromptRow) => messages.at(-1)?.content ?? "";
 const searchText = (row: PromptRow) => `${promptOf(row)}\n${row.expected ?? ""}`.toLowerCase();
 

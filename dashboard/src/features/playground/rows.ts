@@ -22,7 +22,7 @@ export interface PickedRow {
   row: PromptRow;
 }
 
-/** Enough to judge a model by; more would be a long list and a large download. */
+/** Enough to judge a model; more would make a long list and a large download. */
 export const maxRows = 200;
 
 /** The file's first rows. */
@@ -103,7 +103,7 @@ async function readLines(
   return rest.trim() === "" ? lines : [...lines, rest];
 }
 
-/** The first rows of a CSV file or of one in another tool's format, converted as the server converts them. */
+/** The first rows of a CSV file or a file in another tool's format, converted like on the server. */
 async function convertRows(
   body: ReadableStream<Uint8Array<ArrayBuffer>>,
 ): Promise<string[]> {
@@ -148,7 +148,7 @@ export function toPromptRow(line: string, number: number): PromptRow | null {
   };
 }
 
-/** Chat messages as the playground shows them; leaves out what is not one. */
+/** Chat messages for the playground. Skips anything else. */
 export const toMessages = (messages: readonly unknown[]): ChatMessage[] =>
   messages.flatMap((message) => isObject(message) ? toMessage(message) ?? [] : []);
 
@@ -181,7 +181,7 @@ function toMessage(message: Record<string, unknown>): ChatMessage | null {
   };
 }
 
-/** Content is a text, or parts with a text each. */
+/** Content is text, or a list of parts with text. */
 function contentText(content: unknown): string {
   if (typeof content === "string") return content;
   if (!Array.isArray(content)) return "";

@@ -1,10 +1,10 @@
-/** What the playground keeps for a reload. The models are in the URL too, where a link can name them. */
+/** The playground's state that survives a reload. The models are also in the URL, for links. */
 import { readSession, writeSession } from "../../lib/session_store.ts";
 import type { PickedRow } from "./rows.ts";
 import { emptySettings, type Settings } from "./settings.ts";
 import { stopAll, type Turn } from "./turns.ts";
 
-/** What is sent next. */
+/** The draft of the next prompt. */
 export interface Draft {
   text: string;
   picked: PickedRow | null;

@@ -1,8 +1,8 @@
-/** The settings of the requests, as typed, and what is wrong with them. */
+/** The settings of requests, as typed, and their errors. */
 import type { ChatMessage, ChatRequest } from "../../../../client/chat_stream.ts";
 import { checkRowTools } from "../../../../supabase/functions/_shared/datasets/tools.ts";
 
-/** As typed; an empty text leaves the field out of the request. */
+/** As typed; an empty text omits the field from the request. */
 export interface Settings {
   system: string;
   temperature: string;
@@ -54,7 +54,7 @@ export function checkSettings(
   return checked;
 }
 
-/** The tools, or what is wrong with them and how to fix it. */
+/** The tools, or an error that says how to fix them. */
 export function parseTools(text: string): unknown[] | string {
   let value: unknown;
   try {
@@ -71,7 +71,7 @@ export function parseTools(text: string): unknown[] | string {
   return problems[0] ?? value;
 }
 
-/** A request of these messages. Their own system message, such as a row's, replaces the settings' system prompt. */
+/** A request with these messages. A system message among them, such as a row's, replaces the system prompt in the settings. */
 export function buildRequest(
   model: string,
   messages: ChatMessage[],

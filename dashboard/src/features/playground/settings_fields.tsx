@@ -11,7 +11,7 @@ export function SettingsFields({ settings, checked, change }: {
 }) {
   const { errors } = checked;
   const summary = summarize(checked);
-  // Only at first: emptying a field must not close the form.
+  // Only initially: clearing a field must not close the form.
   const [isOpen] = useState(summary !== "" || Object.keys(errors).length > 0);
   return (
     <details open={isOpen}>
@@ -32,7 +32,7 @@ export function SettingsFields({ settings, checked, change }: {
         <Field
           label="Temperature"
           error={errors.temperature}
-          hint="0 to 2. 0 always picks the likeliest token, which makes answers comparable."
+          hint="0 to 2. 0 always picks the most likely token, which makes answers comparable."
         >
           {(control) => (
             <input
@@ -89,7 +89,7 @@ export function SettingsFields({ settings, checked, change }: {
   );
 }
 
-/** What is set, for the closed form: "system prompt, temperature 0, 2 tools". */
+/** A summary for the closed form: "system prompt, temperature 0, 2 tools". */
 function summarize(
   { system, fields: { temperature, max_completion_tokens, tools } }: CheckedSettings,
 ) {

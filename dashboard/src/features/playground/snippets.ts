@@ -1,4 +1,4 @@
-/** Code that makes a request: it runs as pasted, with the key in TUNEBASE_API_KEY. */
+/** Code that sends a request. It runs as pasted, with the key in TUNEBASE_API_KEY. */
 import type { ChatRequest } from "../../../../client/chat_stream.ts";
 
 export const languages = ["curl", "Python", "Node"] as const;
@@ -19,7 +19,7 @@ export function snippet(
   }
 }
 
-/** The JSON is indented, so that no line of it ends the here document. */
+/** The JSON is indented, so that none of its lines ends the here-document. */
 const curl = (apiUrl: string, request: ChatRequest) =>
   `curl -sN ${apiUrl}/chat/completions \\
   -H "authorization: Bearer $TUNEBASE_API_KEY" \\
@@ -28,7 +28,7 @@ const curl = (apiUrl: string, request: ChatRequest) =>
 ${JSON.stringify({ ...request, stream: true }, null, 2)}
 JSON`;
 
-/** A model that calls tools does not write its answer as text, so those snippets print the whole message. */
+/** Tool calls are not in the answer's text, so snippets with tools print the whole message. */
 const python = (apiUrl: string, request: ChatRequest) =>
   `# pip install openai
 import os
@@ -54,7 +54,7 @@ print(completion.choices[0].message)`
 const keywords = (request: ChatRequest) =>
   Object.entries(request).map(([name, value]) => `    ${name}=${pythonLiteral(value, 1)},`).join("\n");
 
-/** JSON's strings and numbers are Python's too; true, false and null are not. */
+/** JSON strings and numbers are valid Python; true, false and null are not. */
 export function pythonLiteral(value: unknown, depth: number): string {
   if (value === null || value === undefined) return "None";
   if (typeof value === "boolean") return value ? "True" : "False";

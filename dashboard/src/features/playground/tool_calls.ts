@@ -4,7 +4,7 @@ interface Call {
   arguments: string;
 }
 
-/** The text and the calls of an answer. */
+/** An answer's text and tool calls. */
 export const answerText = (content: string, calls: Call[]): string =>
   [content, ...calls.map(formatCall)].filter((part) => part !== "").join("\n")
     .trim();

@@ -3,11 +3,11 @@ import { usePermission } from "../../lib/queries.ts";
 import { href } from "../../lib/router.ts";
 
 export function TryIt({ model, what, primary = false }: {
-  /** null: there is none to try. */
+  /** null: there is no model to try. */
   model: string | null;
   /** For screen readers, where a list has several links. */
   what?: string;
-  /** As a page's main button. */
+  /** Styled as the page's primary button. */
   primary?: boolean;
 }) {
   const canAsk = usePermission("inference");

@@ -1,4 +1,4 @@
-/** The conversation as data: turns with the answers of each column, and the messages that a request sends of them. */
+/** The conversation as data: turns with each column's answers, and the messages that a request sends. */
 import { assistantMessage, type ChatMessage, type ToolCall } from "../../../../client/chat_stream.ts";
 
 export interface AnswerError {
@@ -24,7 +24,7 @@ export interface Answer {
   toolCalls: ToolCall[];
   /** What the user entered as the results of the tool calls; null until then. */
   results: string[] | null;
-  /** "length": it was cut off. */
+  /** "length": the answer was truncated. */
   finishReason: string | null;
   usage: { prompt_tokens: number; completion_tokens: number } | null;
   /** Unix milliseconds. */
@@ -42,9 +42,9 @@ export interface Turn {
   /** The row that it was picked from: "Row 3 of validation.jsonl". */
   source: string | null;
   expected: string | null;
-  /** Begins a conversation of its own: a row includes all of its earlier messages. */
+  /** Starts a new conversation: a row includes all of its earlier messages. */
   startsOver: boolean;
-  /** Of each compared model, its answer; after tool calls, the answers to their results too. */
+  /** The answers of each compared model; after tool calls, including those that follow the results. */
   columns: Answer[][];
 }
 
@@ -117,7 +117,7 @@ export function before(
   return current?.startsOver ? { messages: [], tools: current.tools } : history(turns.slice(0, turn), column);
 }
 
-/** A turn without an answer is left out: chat templates demand that messages alternate. */
+/** Omits turns without an answer, because chat templates require alternating roles. */
 function isAnswered(turn: Turn, column: number): boolean {
   const last = turn.columns[column]?.at(-1);
   if (last === undefined) return false;
@@ -144,7 +144,7 @@ export function turnMessages(
   ];
 }
 
-/** After a reload: what was being answered has stopped. */
+/** After a reload, marks answers that were still streaming as stopped. */
 export const stopAll = (turns: Turn[]): Turn[] =>
   turns.map((turn) => ({
     ...turn,

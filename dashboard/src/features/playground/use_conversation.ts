@@ -36,9 +36,9 @@ export interface Conversation {
   isBusy: boolean;
   /** Asks all models. */
   send(turn: Omit<Turn, "columns">): void;
-  /** Asks one model again, whose answer failed or was stopped. */
+  /** Retries one model whose answer failed or was stopped. */
   retry(place: Place): void;
-  /** Gives one model the results of its tool calls. */
+  /** Sends one model the results of its tool calls. */
   sendResults(place: Place, results: string[]): void;
   stop(): void;
   reset(): void;
@@ -48,11 +48,11 @@ export function useConversation(
   initial: Turn[],
   models: PlaygroundModel[],
   settings: CheckedSettings,
-  /** Called with what happened to an answer, for screen readers. */
+  /** Announces the outcome of an answer to screen readers. */
   announce: (text: string) => void,
 ): Conversation {
   const [turns, setTurns] = useState(initial);
-  // Answers arrive in later renders than the one that asked.
+  // Answers arrive in later renders than the one that sent the request.
   const latest = useRef(turns);
   const update = (change: (turns: Turn[]) => Turn[]) => {
     latest.current = change(latest.current);

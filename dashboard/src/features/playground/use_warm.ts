@@ -1,4 +1,4 @@
-/** Loads models on the GPU before they are asked. */
+/** Loads models on the GPU before the first request. */
 import { useQuery } from "@tanstack/preact-query";
 import { useState } from "preact/hooks";
 import { unwrap } from "../../../../client/mod.ts";

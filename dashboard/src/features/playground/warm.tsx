@@ -18,7 +18,7 @@ export function Warm({ models }: { models: PlaygroundModel[] }) {
           ? "Loading on the GPU. This can take minutes …"
           : loadedAt !== null
           ? `Loaded at ${formatClock(loadedAt / 1000)}`
-          : "An idle GPU shuts down. The next message starts it again, which can take minutes."}
+          : "Idle GPUs shut down. The next message starts the GPU again, which can take minutes."}
       </span>
       {error !== null && <ErrorMessage error={error} />}
     </div>

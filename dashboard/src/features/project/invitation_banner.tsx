@@ -1,4 +1,4 @@
-/** Tells the user about pending invitations. */
+/** Shows the user's pending invitations. */
 import { useMe } from "../../lib/queries.ts";
 import { navigate } from "../../lib/router.ts";
 

@@ -173,7 +173,7 @@ function Invitations({ projectId }: { projectId: string }) {
         <div class="fields">
           <Field
             label="Email"
-            hint="They accept the invitation here after signing in with this address."
+            hint="They can accept the invitation here after signing in with this address."
           >
             {(control) => (
               <input

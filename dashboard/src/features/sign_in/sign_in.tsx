@@ -14,7 +14,7 @@ const methods: Record<Method, { label: string; submit: string }> = {
 
 export function SignIn({ linkError, isExpired }: {
   linkError: string | null;
-  /** The session ended without the user's doing. */
+  /** The session ended without the user signing out. */
   isExpired: boolean;
 }) {
   const [method, setMethod] = useState<Method>("password");

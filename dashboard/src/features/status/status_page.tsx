@@ -1,4 +1,4 @@
-/** Whether the service works for this project: its parts, waiting work, models, receivers and alerts. */
+/** The status of the service for this project: components, queued work, models, receivers and alerts. */
 import { useQuery } from "@tanstack/preact-query";
 import type { ComponentChildren } from "preact";
 import { type Schemas, unwrap } from "../../../../client/mod.ts";
@@ -23,7 +23,7 @@ const useStatus = () =>
     refetchInterval: pollIntervalMs,
   });
 
-/** A degraded service answers with 503 and says what it cannot reach. */
+/** A degraded service responds with 503 and names what it cannot reach. */
 const useHealth = () =>
   useQuery({
     queryKey: ["health"],
@@ -190,7 +190,7 @@ const Receivers = ({ receivers }: { receivers: Status["failing_receivers"] }) =>
 const alertTexts: Record<Status["alerts"][number]["kind"], string> = {
   cancel_ignored_by_runpod:
     "RunPod is still running this job after it was cancelled, and may bill it. The operator can stop it in RunPod's console.",
-  file_check: "This file could not be read from Storage while it was validated. Upload it again.",
+  file_check: "This file could not be read from Storage during validation. Upload it again.",
 };
 
 const Alerts = ({ alerts }: { alerts: Status["alerts"] }) =>
@@ -216,8 +216,8 @@ const Alerts = ({ alerts }: { alerts: Status["alerts"] }) =>
 const Operators = () => (
   <Section id="operators" title="For the operator">
     <p class="quiet">
-      The diagnosis also checks the timer, RunPod's endpoints, secrets and migrations, for the whole
-      installation, and says how to fix what it finds.
+      The diagnosis also checks the timer, RunPod's endpoints, secrets and migrations of the whole
+      installation, and says how to fix any problem.
     </p>
     <CodeBlock label="Diagnose the installation" text="npx -y deno@2.9.6 task doctor" />
   </Section>

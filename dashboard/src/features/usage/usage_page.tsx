@@ -14,7 +14,7 @@ import { InferenceUsage } from "./inference_usage.tsx";
 
 const periods = [7, 30, 90];
 const dayMs = 86_400_000;
-/** `2026-11-30` in the user's time zone. */
+/** Today as `2026-11-30` in the user's time zone. */
 const isoDay = (date: Date) => new Intl.DateTimeFormat("sv-SE", { dateStyle: "short" }).format(date);
 const dayFormat = new Intl.DateTimeFormat(undefined, {
   day: "numeric",
