@@ -1,4 +1,4 @@
-"""The RunPod worker's entry point: it processes one attempt at a time. What an attempt does: worker/attempt.py.
+"""The RunPod worker's entry point. It processes one attempt at a time; worker/attempt.py says what an attempt does.
 
 The handler is async because the SDK cancels an async handler within about two seconds of a cancel request; a blocking
 handler would not notice.
@@ -26,9 +26,10 @@ from tunebase_trainer.worker.preemption import sigterm_event
 from tunebase_trainer.worker.protocol import check_url, parse_input
 
 log = logging.getLogger("tunebase")
-# Identifies this process: a claim is repeated by the same worker, never by another one or by this one restarted.
+# Identifies this process, so that only this worker can repeat its claim: not another worker, and not this one after a
+# restart.
 WORKER_ID = f"{os.environ.get('RUNPOD_POD_ID', socket.gethostname())}-{uuid.uuid4().hex[:8]}"
-# How long an attempt waits, in seconds, for an answer that it needs before any work.
+# How long an attempt waits for a response that it needs before it can start, in seconds.
 CLAIM_TIMEOUT_SECONDS = 300.0
 # How long this process remembers a finished job.
 JOB_RETENTION_SECONDS = 3600.0
@@ -37,7 +38,7 @@ jobs = StatusManager()
 
 
 async def handler(job: dict[str, Any]) -> dict[str, Any]:
-    """Runs one attempt. Returns a HandlerOutput; RunPod shows one with `error` as FAILED."""
+    """Runs one attempt. Returns a HandlerOutput; with `error`, RunPod shows the run as FAILED."""
     jobs.cleanup(JOB_RETENTION_SECONDS)
     raw = job.get("input")
     async with aiohttp.ClientSession() as session:
@@ -55,7 +56,7 @@ async def handler(job: dict[str, Any]) -> dict[str, Any]:
         callbacks = CallbackClient(
             session, run.callback_url, run.callback_secret, WORKER_ID, CLAIM_TIMEOUT_SECONDS, jobs, run.job_id
         )
-        # Here and not earlier: RunPod's SDK installs its own SIGTERM handler when it starts.
+        # Not earlier, because RunPod's SDK installs its own SIGTERM handler when it starts.
         with sigterm_event() as preempted:
             started = time.monotonic()
             output = await Attempt(run, job, session, callbacks, jobs, preempted).run()
@@ -66,14 +67,14 @@ async def handler(job: dict[str, Any]) -> dict[str, Any]:
 async def _report_invalid_input(
     session: aiohttp.ClientSession, raw: Any, runpod_id: str | None, error: TrainerError
 ) -> None:
-    """Invalid input still ends its job with the reason, if the input says where to report it."""
+    """Reports invalid input as the job's failure, if the input has a valid address to report to."""
     if not isinstance(raw, dict):
         return
     job_id = str(raw.get("job_id", ""))
     jobs.create_job(job_id)
     try:
         await _report_failure(session, raw, runpod_id, job_id, error)
-    except Exception as problem:  # the validation error matters more, and is returned
+    except Exception as problem:  # the validation error is more important, and is returned
         log.warning("could not report invalid input: %s", type(problem).__name__)
     jobs.update_status(job_id, "failed", error_code=error.code, error_message=error.message, hint=error.hint)
 
@@ -92,5 +93,5 @@ async def _report_failure(
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    asyncio.run(readiness.selftest())  # before it takes a job, which would wait for it
+    asyncio.run(readiness.selftest())  # before it accepts a job, which would have to wait
     runpod.serverless.start({"handler": handler})

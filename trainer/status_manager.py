@@ -16,34 +16,34 @@ STATUSES = frozenset({"queued", "running"}) | TERMINAL_STATUSES
 
 
 class JobStatus(TypedDict):
-    """What is known of one job. Times are Unix seconds."""
+    """The status of one job. Times are Unix seconds."""
 
     job_id: str
     status: str
     """One of `STATUSES`."""
     stage: str
     progress: float
-    """Percent. It never falls."""
+    """Percent. Never decreases."""
     current_epoch: float
     total_epochs: int | None
     current_step: int
     total_steps: int | None
     trained_tokens: int
-    """It never falls, even when training starts over."""
+    """Never decreases, even when training starts over."""
     seconds_left: float | None
     metrics: dict[str, Any] | None
-    """Those of the newest logged step."""
+    """The metrics of the newest logged step."""
     error_code: str | None
     error_message: str | None
     hint: str | None
     created_at: float
     updated_at: float
     revision: int
-    """Grows with each change: a reader that remembers it knows whether there is anything new."""
+    """Incremented by each change, so that readers can detect changes."""
 
 
 class StatusManager:
-    """A thread-safe registry of jobs. Every method returns copies; changing one changes nothing here.
+    """A thread-safe registry of jobs. Every method returns copies; modifying one does not affect the registry.
 
     Updates of a job that does not exist raise KeyError. The first terminal status wins: later updates are ignored.
     """
@@ -53,7 +53,7 @@ class StatusManager:
         self._jobs: dict[str, JobStatus] = {}
 
     def create_job(self, job_id: str, total_epochs: int | None = None) -> JobStatus:
-        """Registers a job as queued. A job of the same id is replaced: this is its next attempt."""
+        """Registers a job as queued. Replaces a job with the same id, of which this is the next attempt."""
         now = time.time()
         job = JobStatus(
             job_id=job_id,
@@ -88,7 +88,7 @@ class StatusManager:
         error_message: str | None = None,
         hint: str | None = None,
     ) -> JobStatus:
-        """Sets the status, and with a failure its reason. Raises ValueError for an unknown status."""
+        """Sets the status and, for a failure, the reason. Raises ValueError for an unknown status."""
         if status not in STATUSES:
             raise ValueError(f"status = {status!r}: must be one of {', '.join(sorted(STATUSES))}")
         changes = {
@@ -113,7 +113,7 @@ class StatusManager:
         trained_tokens: int | None = None,
         seconds_left: float | None = None,
     ) -> JobStatus:
-        """Sets what is given. `progress` is clamped to 0–100; neither it nor `trained_tokens` ever falls."""
+        """Updates the given values. `progress` is clamped to 0–100; it and `trained_tokens` never decrease."""
         changes = {
             "progress": progress,
             "stage": stage,
@@ -134,7 +134,7 @@ class StatusManager:
             return copy.deepcopy(self._jobs.get(job_id))
 
     def get_all_jobs(self) -> list[JobStatus]:
-        """All jobs, the oldest first."""
+        """All jobs, oldest first."""
         with self._lock:
             return copy.deepcopy(list(self._jobs.values()))
 
@@ -143,7 +143,7 @@ class StatusManager:
             return copy.deepcopy([job for job in self._jobs.values() if job["status"] == status])
 
     def cleanup(self, max_age_seconds: float) -> int:
-        """Forgets finished jobs that have not changed for `max_age_seconds`; returns how many."""
+        """Removes finished jobs that have not changed for `max_age_seconds`. Returns how many."""
         oldest = time.time() - max_age_seconds
         with self._lock:
             expired = [

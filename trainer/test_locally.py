@@ -2,8 +2,8 @@
 
     python test_locally.py [input_validation] [handler_structure] [status_manager] [response_formats]
 
-Without a name all four suites run. It needs requirements.txt, and no development requirements. The exit status is 0 if
-every test passed. tests/ has the deeper checks.
+Without a name, all four suites run. Needs requirements.txt, but no development requirements. The exit status is 0 if
+every test passed. tests/ has the in-depth tests.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ MANIFEST = Manifest.model_validate(
         "versions": {},
     }
 )
-# Follows the contract of tunebase_trainer/worker/process.py without learning anything.
+# Implements the contract of tunebase_trainer/worker/process.py without training anything.
 STUB_TRAINING = """
 import json, os, sys
 from pathlib import Path
@@ -207,7 +207,7 @@ class HandlerStructure(unittest.IsolatedAsyncioTestCase):
 
     def event(self, file: str = "rows.jsonl", **changes: Any) -> dict[str, Any]:
         direct = {name: value for name, value in VALID.items() if not name.startswith("callback_")}
-        # On a GPU model's event, a machine without a GPU would answer `gpu_unavailable`.
+        # For a GPU model's event, a machine without a GPU would return `gpu_unavailable`.
         cpu = {"gpu_config": {"gpu_type": "cpu"}}
         return {"id": "runpod-1", "input": direct | cpu | {"dataset_url": f"{self.url}/{file}"} | changes}
 
@@ -314,7 +314,7 @@ class StatusManagerSuite(unittest.TestCase):
 
 
 class ResponseFormats(unittest.TestCase):
-    """What RunPod shows: success, failure, progress, and runs that ended early."""
+    """The formats that RunPod shows: success, failure, progress, and runs that ended early."""
 
     def setUp(self) -> None:
         self.jobs = StatusManager()
@@ -368,7 +368,7 @@ SUITES: dict[str, type[unittest.TestCase]] = {
 
 
 def run_suite(name: str) -> tuple[int, int]:
-    """Runs one suite, prints a line, and details of failures. Returns how many tests passed and failed."""
+    """Runs one suite and prints its result and details of failures. Returns how many tests passed and failed."""
     started, details = time.monotonic(), io.StringIO()
     tests = unittest.defaultTestLoader.loadTestsFromTestCase(SUITES[name])
     result = unittest.TextTestRunner(stream=details, verbosity=0).run(tests)
@@ -387,7 +387,7 @@ def main() -> None:
     chosen = parser.parse_args().suites or list(SUITES)
     if unknown := [name for name in chosen if name not in SUITES]:
         parser.error(f"unknown suite {unknown[0]!r}; choose from {', '.join(SUITES)}")
-    logging.disable(logging.CRITICAL)  # the worker reports the failures that the suites cause
+    logging.disable(logging.CRITICAL)  # the worker logs the failures that the suites provoke
     results = [run_suite(name) for name in chosen]
     passed, failed = (sum(counts) for counts in zip(*results, strict=True))
     print(f"\n{passed} passed, {failed} failed in {counted(len(chosen), 'suite')}")

@@ -2,8 +2,8 @@
 
     python train_lora.py SPEC.json
 
-What SPEC contains, which events go to the file descriptor TUNEBASE_EVENTS_FD (stdout without it), and what signals mean
-is in tunebase_trainer/worker/process.py. This process gets no secret and no callback URL.
+tunebase_trainer/worker/process.py documents SPEC, the events (written to the file descriptor TUNEBASE_EVENTS_FD, or to
+stdout if it is not set) and the signals. This process gets no secret and no callback URL.
 
 `main` reads from top to bottom: data, base model, adapter, derived values, training, evaluation, artifact.
 """
@@ -86,7 +86,7 @@ def main(spec_path: str) -> None:
     apply_default_beta(hyper)
     schedule = make_schedule(
         hyper, data, validation,
-        spec.get("micro_batch_tokens") or placement.micro_batch_tokens,  # fewer if more ran out of memory
+        spec.get("micro_batch_tokens") or placement.micro_batch_tokens,  # fewer after running out of memory
     )  # fmt: skip
     emit_log(describe_run(hyper, data, schedule, trainable))
 
@@ -130,7 +130,7 @@ def main(spec_path: str) -> None:
     prompts_from = Path(spec["validation"] or spec["dataset"])
     evaluation, samples = at_end.compare_answers(evaluator, prompts_from, sharded, emit_log)
 
-    # --- artifact: what stock PEFT loads, and what a person reads
+    # --- artifact: the files that stock PEFT loads, and those for people
     emit_stage("saving", 93)
     from tunebase_trainer.export.run_summary import RunSummary
     from tunebase_trainer.versions import library_versions
@@ -188,16 +188,18 @@ def read_data(spec: dict[str, Any], hyper: dict[str, Any], base: BaseModel) -> t
 
 
 def check_resources(spec: dict[str, Any], hyper: dict[str, Any], base: BaseModel, data: Dataset) -> Placement:
-    """How the base model is loaded; raises TrainerError when the run cannot fit.
+    """How to load the base model. Raises TrainerError if the run cannot fit.
 
-    Resolves `quantization` in `hyper`; a resumed run keeps that of its checkpoint.
+    Resolves `quantization` in `hyper`; a resumed run keeps its checkpoint's.
     """
     from tunebase_trainer.training.checkpoint_state import saved_hyperparameter
     from tunebase_trainer.training.preflight import check_gpu, run_preflight
 
     if hyper.setdefault("quantization", "auto") == "auto" and spec["resume"] is not None:
         hyper["quantization"] = saved_hyperparameter(Path(spec["resume"]), "quantization") or "auto"
-    check_gpu(spec.get("num_gpus", 1), spec.get("requires_gpu", False))  # first: a rank without a GPU cannot join
+    check_gpu(
+        spec.get("num_gpus", 1), spec.get("requires_gpu", False)
+    )  # first, because a rank without a GPU cannot join
     distributed.init()
     placement = run_preflight(
         base.path,
@@ -241,7 +243,7 @@ def add_adapter(base_net: Any, spec: dict[str, Any], hyper: dict[str, Any], shar
         base_net,
         rank=hyper["lora_rank"],
         alpha=hyper["lora_alpha"],
-        # The reference of preference pairs has none: noise in one of the two would count as a preference.
+        # Preference pairs are trained without dropout: the reference has none, and noise would count as a preference.
         dropout=0.0 if hyper.get("method") == "dpo" else hyper["lora_dropout"],
         lora_targets=hyper.get("lora_targets", "all-linear"),
         rslora=hyper["use_rslora"],
@@ -317,7 +319,7 @@ def run_training(
         plan=plan,
         directory=Path(spec["checkpoints"]),
         resume=resume,
-        # On a CPU it costs more than it is worth: there the kernel kills a process that uses too much memory.
+        # Not on a CPU, where the kernel kills a process that uses too much memory.
         probe_largest=on_gpu,
         packing=on_gpu and os.environ.get("TUNEBASE_PACKING") == "1",
     )
@@ -339,7 +341,7 @@ def write_artifact(output: Path, net: Any, tokenizer: Any, summary: RunSummary, 
 
 
 if __name__ == "__main__":
-    # In its own process group it would keep using the GPU of a killed worker.
+    # In its own process group, it would otherwise outlive a killed worker and keep using its GPU.
     set_parent_death_signal()
     signal.signal(signal.SIGTERM, handle_sigterm)
     try:
@@ -352,7 +354,7 @@ if __name__ == "__main__":
     except distributed.RestartNeeded as restart:
         distributed.request_restart(sys.argv[1], restart)
         EVENTS.flush()
-        os._exit(5)  # ending NCCL could wait for the ranks that wait for this one
+        os._exit(5)  # shutting down NCCL could deadlock with ranks that wait for this one
     except TrainerError as error:
         if distributed.claim_first_failure(sys.argv[1]):
             emit("error", code=error.code, message=error.message, hint=error.hint)
@@ -367,7 +369,7 @@ if __name__ == "__main__":
         sys.exit(4)
     finally:
         print(f"train_lora.py ran for {time.monotonic() - STARTED:.1f} s", file=sys.stderr)
-    # Tearing down CUDA takes seconds, in which a SIGTERM would end this process with another status.
+    # Tearing down CUDA takes seconds, during which a SIGTERM would change the exit status.
     EVENTS.flush()
     sys.stdout.flush()
     sys.stderr.flush()

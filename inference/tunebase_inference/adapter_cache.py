@@ -172,7 +172,7 @@ class AdapterCache:
                 async with self._http().get(file.url, allow_redirects=False) as response:
                     if response.status == 200:
                         return await _receive(response, file, target)
-                    problem = f"Storage answered {response.status}"
+                    problem = f"Storage responded with {response.status}"
                     if response.status < 500 and response.status != 429:
                         break
             except (aiohttp.ClientError, TimeoutError) as error:

@@ -181,6 +181,6 @@ async function healthy(url: string, served: Served, logFile: string): Promise<vo
     await response?.body?.cancel();
     if (response?.ok === true) return;
   }
-  const what = ended ? "`supabase functions serve` has ended." : `${url} does not answer.`;
+  const what = ended ? "`supabase functions serve` has ended." : `${url} does not respond.`;
   throw new Error(`${what} See ${logFile}.`);
 }

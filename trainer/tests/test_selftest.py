@@ -51,7 +51,7 @@ def test_a_driver_without_gpus_and_one_that_does_not_answer_fail(driver: Any, mo
         raise pynvml.NVMLError(pynvml.NVML_ERROR_GPU_IS_LOST)
 
     monkeypatch.setattr(pynvml, "nvmlInit", broken)
-    assert "does not answer" in selftest.check_driver().found
+    assert "does not respond" in selftest.check_driver().found
 
 
 def test_a_gpu_that_cuda_cannot_use_fails_and_nothing_after_it_is_tried(

@@ -18,18 +18,19 @@ def check_disk_space(directory: Path, needed: float, what: str) -> None:
     if free < required:
         raise TrainerError(
             "disk_full",
-            f"{what} needs {required:.1f} GB of disk, and {free:.1f} GB are free.",
+            f"{what} needs {required:.1f} GB of disk, but {free:.1f} GB are free.",
             f"The operator must give the worker's container disk or volume {required - free:.1f} GB more.",
         )
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether an exception says that the disk or its quota is full: safetensors, torch and the hub wrap the OSError."""
+    """Whether an exception means that the disk or its quota is full. safetensors, torch and the hub wrap the
+    OSError."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
             return True
-        # The last is what torch.save raises.
+        # torch.save raises the last one.
         texts = ("No space left on device", "Disk quota exceeded", "PytorchStreamWriter failed writing file")
         if any(text in str(cause) for text in texts):
             return True

@@ -1,10 +1,10 @@
-"""What can go wrong with an attempt."""
+"""The errors of an attempt."""
 
 from __future__ import annotations
 
 
 class TrainerError(Exception):
-    """Ends the attempt with a code of the protocol, a sentence for the user, and what to do about it."""
+    """Ends the attempt with one of the protocol's codes, a message for the user, and a hint."""
 
     def __init__(self, code: str, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -14,7 +14,7 @@ class TrainerError(Exception):
 
 
 class CallbackUnreachable(TrainerError):
-    """A callback was not answered in time."""
+    """A callback received no response in time."""
 
     def __init__(self, problem: str) -> None:
         super().__init__(
@@ -25,7 +25,7 @@ class CallbackUnreachable(TrainerError):
 
 
 class CallbackRejected(CallbackUnreachable):
-    """A callback was answered with a status that a retry would not change."""
+    """A callback received a response that a retry would not change."""
 
     def __init__(self, problem: str, status: int) -> None:
         super().__init__(problem)
@@ -33,7 +33,7 @@ class CallbackRejected(CallbackUnreachable):
 
 
 class LeaseLost(Exception):
-    """This worker does not hold the attempt, or no longer does: it stops and reports nothing more."""
+    """This worker does not hold the attempt, or no longer does. It stops and reports nothing more."""
 
 
 class AttemptCancelled(Exception):

@@ -1,10 +1,10 @@
-"""Recognizes errors of the GPU by their text: torch raises a class of its own only for those of its allocator."""
+"""Recognizes GPU errors by their text: torch has a separate exception class only for errors of its allocator."""
 
 from __future__ import annotations
 
 import torch
 
-# Of cuBLAS, cuDNN, the driver, and NCCL, whose workspaces torch's allocator does not provide.
+# From cuBLAS, cuDNN, the driver and NCCL, whose workspaces torch's allocator does not provide.
 OUT_OF_MEMORY = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
@@ -15,7 +15,7 @@ OUT_OF_MEMORY = (
 
 
 def is_out_of_gpu_memory(error: BaseException) -> bool:
-    """Whether the GPU ran out of memory, in any library's wrapping."""
+    """Whether the GPU ran out of memory, whichever library reports it."""
     if isinstance(error, torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(text in str(error) for text in OUT_OF_MEMORY)

@@ -1,4 +1,4 @@
-"""Ties a process to the one that started it."""
+"""Ends a process together with its parent."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 
 def set_parent_death_signal() -> None:
-    """Has the kernel kill this process when its parent dies: by itself it would run on, unnoticed."""
+    """Makes the kernel kill this process when its parent dies. Otherwise, it would keep running unnoticed."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)

@@ -1,9 +1,9 @@
-"""Checks whether this machine can train, and says what to do where it cannot.
+"""Checks whether this machine can train, and says how to fix problems.
 
     python -m tunebase_trainer.selftest [--quick] [--json] [--gpus N]
 
-The worker runs the quick part, in a process of its own, before it takes a job (worker/readiness.py). Exit status 1: a
-check failed.
+The worker runs the quick part in a separate process before it accepts a job (worker/readiness.py). The exit status is 1
+if a check failed.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from .worker.workdir import VOLUME, work_root
 
 Status = Literal["ok", "warning", "failed", "skipped"]
 GIB = 2**30
-# Less free space than this, in GB, is worth a warning: a 7 B model takes 15 GB, and the adapter's files a few.
+# Warn below this much free space, in GB: a 7B model takes 15 GB, and the adapter's files a few.
 MIN_FREE_DISK_GB = 20
-# With less free memory, another process uses the GPU.
+# Below this share of free memory, another process must be using the GPU.
 MIN_FREE_GPU_SHARE = 0.9
 UPDATE_DRIVER = "Require newer drivers. On RunPod: set the endpoint's allowed CUDA versions to {version} and newer."
 
@@ -43,7 +43,7 @@ class Check:
 
 
 def check_driver() -> Check:
-    """The NVIDIA driver and its GPUs, from NVML. Skipped where there is no driver: that machine trains on its CPU."""
+    """Checks the NVIDIA driver and its GPUs with NVML. Skipped without a driver: such a machine trains on its CPU."""
     try:
         pynvml.nvmlInit()
         version = pynvml.nvmlSystemGetDriverVersion()
@@ -54,7 +54,7 @@ def check_driver() -> Check:
     except (pynvml.NVMLError_LibraryNotFound, pynvml.NVMLError_DriverNotLoaded):
         return Check("driver", "skipped", "no NVIDIA driver; this machine trains on its CPU")
     except pynvml.NVMLError as error:
-        return Check("driver", "failed", f"the driver does not answer: {error}", "Use another host.")
+        return Check("driver", "failed", f"the driver does not respond: {error}", "Use another host.")
     found = f"{version}, for CUDA up to {cuda // 1000}.{cuda % 1000 // 10}; {', '.join(names) or 'no GPU'}"
     if not names:
         return Check("driver", "failed", found, "Use another host.")
@@ -70,14 +70,14 @@ def check_driver() -> Check:
 
 
 def check_cuda(gpus: int) -> Check:
-    """That torch sees at least `gpus` GPUs, and that each computes a product correctly."""
+    """Checks that torch sees at least `gpus` GPUs, and that each computes a product correctly."""
     import torch
 
     if not torch.cuda.is_available():
         try:
             torch.cuda.init()  # type: ignore[no-untyped-call]  # torch has no type for it
             reason = "torch sees no GPU"
-        except Exception as error:  # whatever it says, it is the reason
+        except Exception as error:  # whatever it is, its message is the reason
             reason = str(error).splitlines()[0]
         return Check("cuda", "failed", reason, "Use another host, or check that the container may use its GPUs.")
     count = torch.cuda.device_count()
@@ -102,7 +102,7 @@ def _wrong_product(device: int) -> str | None:
 
 
 def check_bf16() -> Check:
-    """bf16 in hardware: fp16 overflows in newer models, and emulated bf16 is very slow."""
+    """Checks that the GPU has bf16: fp16 overflows in newer models, and emulated bf16 is very slow."""
     import torch
 
     if not torch.cuda.is_available():
@@ -121,7 +121,7 @@ def check_bf16() -> Check:
 
 
 def check_memory() -> Check:
-    """Free GPU memory, or the main memory of a machine without a GPU."""
+    """Checks free GPU memory or, without a GPU, main memory."""
     import torch
 
     if not torch.cuda.is_available():
@@ -131,12 +131,12 @@ def check_memory() -> Check:
     sizes = [torch.cuda.mem_get_info(device) for device in range(torch.cuda.device_count())]
     found = ", ".join(f"{free / GIB:.1f} of {total / GIB:.1f} GiB" for free, total in sizes) + " are free"
     if any(free < MIN_FREE_GPU_SHARE * total for free, total in sizes):
-        return Check("memory", "warning", found, "Another process uses the GPU: `nvidia-smi` shows which.")
+        return Check("memory", "warning", found, "Another process is using the GPU. Run `nvidia-smi` to find it.")
     return Check("memory", "ok", found)
 
 
 def check_disk() -> Check:
-    """Free space where models and attempts are stored."""
+    """Checks free disk space for models and attempts."""
     free = {}
     for what, directory in (("models", cache_root()), ("work", work_root())):
         existing = directory
@@ -151,7 +151,7 @@ def check_disk() -> Check:
 
 
 def check_kernels() -> Check:
-    """Which kernels training uses here, and that NF4 survives a round trip on this device."""
+    """Reports which kernels training uses here, and checks that NF4 survives a round trip on this device."""
     import torch
     from bitsandbytes import functional
 
@@ -170,7 +170,7 @@ def check_kernels() -> Check:
 
 
 def check_hub() -> Check:
-    """That the Hugging Face hub answers, and that HF_TOKEN is valid if there is one."""
+    """Checks that the Hugging Face hub responds, and that HF_TOKEN, if set, is valid."""
     from huggingface_hub import HfApi, constants, get_session, get_token
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -178,8 +178,8 @@ def check_hub() -> Check:
         return Check("hub", "skipped", "HF_HUB_OFFLINE is set: only cached models can be used")
     try:
         get_session().head(constants.ENDPOINT, timeout=10)
-    except Exception as error:  # connection errors of whatever HTTP library the hub's client uses
-        advice = "Only models that are cached, or on the worker, can be used. Check HF_ENDPOINT and the network."
+    except Exception as error:  # connection errors depend on the HTTP library of the hub's client
+        advice = "Only models in the cache or on the worker can be used. Check HF_ENDPOINT and the network."
         return Check("hub", "warning", f"{constants.ENDPOINT} is not reachable ({type(error).__name__})", advice)
     if get_token() is None:
         return Check("hub", "ok", f"{constants.ENDPOINT}, without HF_TOKEN: public models only")
@@ -192,7 +192,7 @@ def check_hub() -> Check:
 
 
 def run_checks(quick: bool, gpus: int) -> Iterator[Check]:
-    """The checks in order. After a failed driver or CUDA check, those that need the GPU are left out."""
+    """Runs the checks in order. After a failed driver or CUDA check, skips those that need the GPU."""
     driver = check_driver()
     yield driver
     if driver.status == "ok":
@@ -212,7 +212,7 @@ def run_checks(quick: bool, gpus: int) -> Iterator[Check]:
 
 
 def _run(name: str, check: Callable[[], Check]) -> Check:
-    """A check that raises has failed: the rest of the table is still wanted."""
+    """Turns an exception into a failed check, so that the other checks still run."""
     try:
         return check()
     except Exception as error:
@@ -233,9 +233,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tunebase_trainer.selftest", description=(__doc__ or "").split("\n")[0]
     )
-    parser.add_argument("--quick", action="store_true", help="only what decides whether this worker takes jobs")
+    parser.add_argument(
+        "--quick", action="store_true", help="run only the checks that decide whether this worker accepts jobs"
+    )
     parser.add_argument("--json", action="store_true", help="print a JSON array instead of a table")
-    parser.add_argument("--gpus", type=int, default=1, metavar="N", help="how many GPUs there must be (default 1)")
+    parser.add_argument("--gpus", type=int, default=1, metavar="N", help="required number of GPUs (default: 1)")
     options = parser.parse_args(arguments)
     checks = list(run_checks(options.quick, options.gpus))
     print(json.dumps([dataclasses.asdict(check) for check in checks]) if options.json else table(checks))

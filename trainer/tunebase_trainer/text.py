@@ -1,4 +1,4 @@
-"""Words for messages."""
+"""Formats words for messages."""
 
 from __future__ import annotations
 

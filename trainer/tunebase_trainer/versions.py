@@ -1,4 +1,4 @@
-"""The versions of the libraries, and the GPU, that made an adapter."""
+"""The library versions and the GPU that an adapter was trained with."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 
 def library_versions() -> dict[str, str]:
-    """Recorded in the manifest."""
+    """The values for the manifest."""
     names = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "runpod")
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "cpu"
     return {"python": platform.python_version(), "gpu": gpu} | {

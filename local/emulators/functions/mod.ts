@@ -273,7 +273,7 @@ function noAnswer(name: string, killed: Killed | null, error: unknown): Response
   if (killed === null) {
     return Response.json({
       code: "WORKER_ERROR",
-      message: `The function ${name} does not answer: ${error}`,
+      message: `The function ${name} does not respond: ${error}`,
     }, { status: 503 });
   }
   return Response.json({

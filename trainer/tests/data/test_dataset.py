@@ -176,8 +176,8 @@ def test_truncated_and_skipped_rows_are_counted_and_reported(with_tools: Any, tm
     assert (data.conversations, data.truncated, data.skipped, data.too_long) == (2, 1, 1, [3])
     assert ([row.line for row in data.rows], data.truncated_tokens > 0) == ([1, 2, 2], True)
     assert data.warnings(100) == [
-        f"Truncated 1 row longer than max_length = 100 tokens: {data.truncated_tokens} tokens of the oldest turns, or "
-        "of the start of prompts, were cut. The answers are complete.",
+        f"Truncated 1 row longer than max_length = 100 tokens: removed {data.truncated_tokens} tokens from the oldest "
+        "turns or the start of prompts. The answers are complete.",
         "Skipped 1 answer longer than max_length = 100 tokens (line 3). A larger max_length keeps it.",
         "Skipped 1 row with no trainable tokens.",
     ]

@@ -154,7 +154,7 @@ def test_the_small_files_come_first_and_the_weights_once_and_only_when_asked_for
         (403, "GatedRepo", "base_model_not_found", "accept the license at https://huggingface.co/org/model"),
         (401, "RepoNotFound", "base_model_not_found", "is private"),
         (404, "RevisionNotFound", "base_model_not_found", "base_models.revision"),
-        (503, "", "base_model_unreachable", "The job is tried again."),
+        (503, "", "base_model_unreachable", "The job will be retried."),
     ],
 )
 def test_each_refusal_of_the_hub_says_what_to_do(

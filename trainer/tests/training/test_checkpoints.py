@@ -161,7 +161,7 @@ def test_a_run_resumed_at_an_epochs_end_is_the_same_too(
             lambda path: (path / "tunebase.json").write_text(
                 (path / "tunebase.json").read_text().replace('"transformers": "', '"transformers": "9.')
             ),
-            "it was made with versions",
+            "it was saved with versions",
         ),
     ],
     ids=["damaged", "missing", "without the best", "empty", "another transformers"],

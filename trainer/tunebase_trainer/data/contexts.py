@@ -1,8 +1,8 @@
-"""Encodes a conversation so that the tokens before an answer are those of its prompt at serving.
+"""Encodes a conversation so that the tokens before an answer equal those of its prompt at serving.
 
-Serving encodes the prompt alone. Where a text is encoded with the answer and what follows it, the tokens before the
-answer can differ: a tokenizer joins a prompt's last blank with the answer's first word, or the line breaks around an
-answer's start. So each answer's context is compared with what serving makes of it.
+Serving encodes the prompt alone. If a text is encoded together with the answer and what follows, the tokens before the
+answer can differ: a tokenizer may merge a prompt's last space with the answer's first word, or the line breaks around
+an answer's start. So each answer's context is compared with its encoding at serving.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from collections.abc import Sequence
 from transformers import PreTrainedTokenizerBase
 
 Offsets = list[tuple[int, int]]
-# Texts between two special tokens recur, like the generation prompt, if they are short.
+# Short texts between two special tokens recur, such as the generation prompt.
 MAX_CACHED, MAX_CACHED_LENGTH = 4096, 256
 
 
 class ContextEncoder:
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = tokenizer
-        # The tokenizer cuts the text at these first, and encodes what is between them separately.
+        # The tokenizer first splits the text at these, and encodes the parts separately.
         special = [
             token.content
             for token in tokenizer.added_tokens_decoder.values()
@@ -32,9 +32,9 @@ class ContextEncoder:
         self._cache: dict[str, list[int]] = {}
 
     def encode(self, text: str, starts: Sequence[int]) -> tuple[list[int], Offsets, frozenset[int]]:
-        """Token ids, their character offsets, and the `starts` before which the ids are those of serving.
+        """Token ids, their character offsets, and the `starts` before which the ids equal those at serving.
 
-        `starts`: where answers start, in order. The last one's context is always that of serving.
+        `starts`: where answers start, in order. The last one's context always equals that at serving.
         """
         last = starts[-1]
         cuts = [match.start() for match in self._special.finditer(text)] if self._special is not None else []
@@ -49,7 +49,8 @@ class ContextEncoder:
         return ids, offsets, frozenset({*same, last})
 
     def _is_context(self, text: str, start: int, cuts: list[int], ids: list[int], begins: list[int]) -> bool:
-        """Whether the ids before `start` are those of the text before it. Up to a special token they are."""
+        """Whether the ids before `start` equal those of the text before it alone. Up to a special token, they always
+        do."""
         cut = cuts[n - 1] if (n := bisect_left(cuts, start)) > 0 else 0
         return ids[bisect_left(begins, cut) : bisect_left(begins, start)] == self._ids(text[cut:start])
 

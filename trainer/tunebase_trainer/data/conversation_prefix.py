@@ -1,4 +1,4 @@
-"""A conversation up to one answer: its tokens, where the answers are in them, and what is cut to fit."""
+"""A conversation up to one answer: its tokens, the positions of its answers, and how it is truncated to fit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .rows import Conversation
 if TYPE_CHECKING:
     from .rendering import Renderer
 
-# What Python or Jinja raises when a template cannot render these messages.
+# Raised by Python or Jinja if a template cannot render the messages.
 TEMPLATE_ERRORS = (TemplateError, TypeError, ValueError, LookupError, AttributeError)
 
 
@@ -27,22 +27,22 @@ class Tokens:
     input_ids: list[int]
     labels: list[int]
     learned: frozenset[int]
-    """The messages whose complete answers are learned here."""
+    """The messages whose complete answers are trained on here."""
     prompt_mismatches: frozenset[int]
 
 
 class ConversationPrefix:
-    """A conversation up to one answer; its oldest turns may be dropped."""
+    """A conversation up to one answer. Its oldest turns may be dropped."""
 
     def __init__(
         self, renderer: Renderer, conversation: Conversation, end: int, texts: PrefixTexts | None = None
     ) -> None:
-        """`texts`: of the whole conversation, to render it once for all of its examples."""
+        """`texts`: renders the whole conversation, once for all of its examples."""
         self._renderer, self._tools, self._end = renderer, conversation.tools, end
         self._messages = conversation.messages[:end]
         self._texts = {0: texts} if texts is not None else {}
         self._system = 1 if self._messages[0]["role"] == "system" else 0
-        # A text may start with the conversation, or with any later user turn.
+        # A text may start at the beginning of the conversation, or at any later user turn.
         self._starts = [self._system] + [i for i in range(self._system + 1, end) if self._messages[i]["role"] == "user"]
 
     @property
@@ -51,8 +51,8 @@ class ConversationPrefix:
         return len(self._starts)
 
     def tokens(self, start: int, wanted: Sequence[int]) -> Tokens:
-        """The tokens from the `start`th possible turn on. The last answer is always learned; of earlier ones those in
-        `wanted` that are preceded by what they will be preceded by at serving."""
+        """The tokens from the `start`th possible turn on. The last answer is always trained on; of earlier ones, those
+        in `wanted` that have the same context as at serving."""
         first = self._starts[start]
         kept = [*range(self._system), *range(first, self._end)]
         texts = self._from(start)
@@ -84,8 +84,8 @@ class ConversationPrefix:
         return Tokens(ids, labels, frozenset(answers), mismatched & frozenset(answers))
 
     def _locate_answer(self, texts: PrefixTexts, before: int, i: int, text: str) -> tuple[tuple[int, int] | None, bool]:
-        """The character span of message `i`'s answer in `text`, or None where the template changes it or what precedes
-        it; and whether it is preceded by the prompt of serving. Raises RowProblem if the last answer has no span.
+        """The character span of message `i`'s answer in `text`, or None if the template changes it or what precedes
+        it; and whether it follows the prompt used at serving. Raises RowProblem if the last answer has no span.
 
         `before`: how many messages of `texts` precede it."""
         last = i == self._end - 1
@@ -106,7 +106,7 @@ class ConversationPrefix:
         return (start, len(after)), matches
 
     def _with_stop(self, text: str, span: tuple[int, int]) -> tuple[int, int]:
-        """With the token of the next turn, where generation stops there."""
+        """With the token that starts the next turn, if generation stops at it."""
         start, end = span
         if self._renderer.next_turn_as_stop:
             following = [stop for stop in self._renderer.stop_texts if text.startswith(stop, end)]
@@ -114,19 +114,19 @@ class ConversationPrefix:
         return start, end
 
     def _answer_offset(self, texts: PrefixTexts, before: int, i: int, after: str, last: bool) -> tuple[int, bool]:
-        """Where an answer starts in the text that it ends, and whether the prompt of serving precedes it."""
+        """Where an answer starts in the text that ends with it, and whether it follows the prompt used at serving."""
         try:
             prompt = texts.text(before, True)
         except TEMPLATE_ERRORS as error:
             if before:
                 raise template_problem(error) from error
-            prompt = None  # the assistant opens the conversation, which no prompt asks for
+            prompt = None  # the assistant opens the conversation, so there is no prompt
         if prompt is not None and after.startswith(prompt):
             return len(prompt), True
         if prompt is not None and not last:
-            return 0, False  # only the last answer is learned after another prompt
-        # The prompt has more than the training text (an opened <think>), or there is none: the answer starts where the
-        # texts of two different answers diverge.
+            return 0, False  # after a different prompt, only the last answer is trained on
+        # The prompt has more text than the training text (such as an opening <think>), or there is none. The answer
+        # starts where the texts of two different answers diverge.
         message = self._messages[i]
         other = {**message, "content": "\u2402" + message["content"]}
         start = common_prefix(after, self._renderer.text([*texts.messages[:before], other], self._tools, False))
@@ -139,7 +139,7 @@ class ConversationPrefix:
         return start, prompt is None
 
     def _from(self, start: int) -> PrefixTexts:
-        """The rendering from the `start`th possible turn on."""
+        """The rendered text from the `start`th possible turn on."""
         if start not in self._texts:
             kept = [*self._messages[: self._system], *self._messages[self._starts[start] :]]
             self._texts[start] = PrefixTexts(self._renderer, kept, self._tools)
@@ -152,7 +152,7 @@ class ConversationPrefix:
             raise template_problem(error) from error
 
     def shortened(self, wanted: Sequence[int], max_length: int, whole: Tokens) -> Tokens:
-        """With as much history as fits, or with the end of the prompt before its last answer."""
+        """Tokens with as much history as fits, or else with only the end of the last answer's prompt."""
         found = {0: whole}
 
         def length(start: int) -> int:
@@ -165,7 +165,7 @@ class ConversationPrefix:
         return self.without_start(tokens, over) if over > 0 else tokens
 
     def without_start(self, tokens: Tokens, cut: int) -> Tokens:
-        """Without the first `cut` tokens, if the rest has the complete last answer and something before it."""
+        """The tokens without the first `cut`, if the rest has the complete last answer and something before it."""
         last = len(tokens.labels)
         while last > 0 and tokens.labels[last - 1] == IGNORED:
             last -= 1
@@ -173,7 +173,7 @@ class ConversationPrefix:
             last -= 1
         if last <= cut:
             return Tokens(tokens.input_ids, tokens.labels, frozenset(), frozenset())
-        # Earlier answers may be cut: they are learned in their own examples.
+        # Earlier answers may be cut, because they have their own examples.
         labels = [IGNORED] * (last - cut) + tokens.labels[last:]
         only = frozenset({self._end - 1})
         return Tokens(tokens.input_ids[cut:], labels, only, tokens.prompt_mismatches & only)
@@ -190,6 +190,6 @@ def template_problem(error: BaseException) -> RowProblem:
 
 
 def first_that_fits(starts: int, fits: Callable[[int], bool]) -> int:
-    """The first start after the very first that `fits`; the last one if none does."""
-    # Fewer turns are fewer tokens.
+    """The first start, other than 0, that `fits`; the last one if none does."""
+    # Fewer turns have fewer tokens.
     return bisect_left(range(starts - 1), True, lo=min(1, starts - 1), key=fits)

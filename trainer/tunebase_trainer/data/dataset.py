@@ -1,7 +1,7 @@
-"""Reads a training file and turns it into tokens, of which only the assistant's are learned.
+"""Reads a training file and tokenizes it. Only the assistant's tokens are trained on.
 
-File formats: row_source.py and rows.py. How a conversation becomes tokens: rendering.py, and in several processes
-rendered_rows.py.
+row_source.py and rows.py read the file formats, rendering.py turns a conversation into tokens, and rendered_rows.py
+does so in several processes.
 """
 
 from __future__ import annotations
@@ -38,29 +38,29 @@ class Prompt:
     text: str
     expected: str
     is_comparable: bool = True
-    """Whether the model should generate `expected`: not tool calls, which have the template's own form, and not
-    preferred answers, which are only better than others."""
+    """Whether the model should generate exactly `expected`. False for tool calls, whose form depends on the template,
+    and for preferred answers, which are only better than the alternative."""
 
 
 @dataclass
 class Dataset:
     rows: list[Example] = field(default_factory=list)
-    """Examples to learn from, at most max_length tokens each."""
+    """Training examples of at most max_length tokens each."""
     conversations: int = 0
-    """Rows of the file that are learned from. A conversation becomes several examples where the template changes
-    earlier turns, or where it is longer than max_length."""
+    """Rows of the file that are trained on. A conversation becomes several examples if the template changes earlier
+    turns, or if it is longer than max_length."""
     truncated: int = 0
-    """Rows that lost history or the start of their prompt to fit."""
+    """Rows whose history or start of the prompt was truncated."""
     truncated_tokens: int = 0
-    """How many tokens they lost."""
+    """The number of tokens that were truncated."""
     skipped: int = 0
     """Rows without trainable tokens."""
     too_long: list[int] = field(default_factory=list)
-    """Lines with an answer that alone exceeds max_length, and was skipped."""
+    """Lines with an answer that was skipped because it alone exceeds max_length."""
     prompt_mismatches: int = 0
     """Answers before which the training text differs from the prompt at serving."""
     tools_unseen: int = 0
-    """Rows that declare tools, which the template does not show to the model."""
+    """Rows with tools that the template does not show to the model."""
     template_sha256: str = ""
 
     @property
@@ -72,19 +72,19 @@ class Dataset:
         return sum(label != IGNORED for row in self.rows for part in row.sequences for label in part.labels)
 
     def describe(self) -> str:
-        """The amount of data, in words."""
+        """The amount of data as text."""
         rows = counted(self.conversations, "row")
         if len(self.rows) != self.conversations:
             rows += f" as {counted(len(self.rows), 'example')}"
         return f"{rows}, {counted(self.tokens, 'token')}, {self.learned_tokens} of them learned"
 
     def warnings(self, max_length: int) -> list[str]:
-        """What the user should know about it, in sentences."""
+        """Warnings for the user, as sentences."""
         warnings = []
         if self.truncated:
             warnings.append(
                 f"Truncated {counted(self.truncated, 'row')} longer than max_length = {max_length} tokens: "
-                f"{counted(self.truncated_tokens, 'token')} of the oldest turns, or of the start of prompts, were cut. "
+                f"removed {counted(self.truncated_tokens, 'token')} from the oldest turns or the start of prompts. "
                 "The answers are complete."
             )
         if self.too_long:
@@ -104,7 +104,7 @@ class Dataset:
         if self.prompt_mismatches:
             warnings.append(
                 f"Before {counted(self.prompt_mismatches, 'answer')} the training text differs from the prompt at "
-                "serving: the base model's chat template adds text when it asks for an answer."
+                "serving: the base model's chat template adds text to the prompt."
             )
         return warnings
 
@@ -122,7 +122,7 @@ def read(
     method: str = "supervised",
     processes: int | None = None,
 ) -> Dataset:
-    """Reads a file; `what` names it in messages. `processes` render it, by default as many as help.
+    """Reads a file; `what` names it in messages. `processes` processes render it (default: chosen by the file's size).
 
     Raises TrainerError `invalid_dataset` (with up to 20 lines, or for rows of another `method`), `no_trainable_rows`
     or `no_chat_template`.
@@ -163,7 +163,7 @@ def read(
 
 
 def read_prompts(path: Path, tokenizer: PreTrainedTokenizerBase, lines: Collection[int]) -> dict[int, Prompt]:
-    """The prompts of these lines of a file that `read` has accepted; a row without a question has none."""
+    """The prompts of these lines of a file that `read` has accepted. A row without a prompt is omitted."""
     renderer, wanted = Renderer(tokenizer), set(lines)
     prompts: dict[int, Prompt] = {}
     for number, text in row_source.iter_rows(path):
@@ -184,9 +184,9 @@ def _check_method(kind: str, method: str, what: str) -> None:
 
 
 def _problem(row: RenderedRow, kind: str | None) -> str | None:
-    """What is wrong with a row, in a file whose rows so far have the format `kind`."""
+    """The problem with a row in a file whose previous rows have the format `kind`, or None."""
     if kind is not None and row.format is not None and row.format != kind:
-        return f"is a {row.format} row, but the rows before it are {kind}"
+        return f"is a {row.format} row, but the previous rows are {kind}"
     return row.problem
 
 
@@ -227,7 +227,7 @@ def _no_trainable_rows(data: Dataset, max_length: int, what: str) -> TrainerErro
         )
     return TrainerError(
         "no_trainable_rows",
-        f"{what} has no trainable rows: none of {counted(data.skipped, 'row')} has an answer to learn from (answers of "
-        "weight 0 are not learned).",
+        f"{what} has no trainable rows: none of {counted(data.skipped, 'row')} has an answer to train on (answers with "
+        "weight 0 are skipped).",
         f"Each row needs an assistant message, or two different answers: {FORMATS}",
     )

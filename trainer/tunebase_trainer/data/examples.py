@@ -1,20 +1,20 @@
-"""What is trained on: token ids with labels, or a pair of them."""
+"""Training examples: token ids with labels, or a pair of them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-IGNORED = -100  # the label of a token that is not learned, torch's default ignore_index
+IGNORED = -100  # the label of a token that is not trained on: torch's default ignore_index
 
 
 @dataclass(frozen=True)
 class Row:
-    """Token ids and their labels, of one length; a label is the token's id or IGNORED."""
+    """Token ids and labels of equal length; a label is the token's id or IGNORED."""
 
     input_ids: list[int]
     labels: list[int]
     line: int = 0
-    """The line of the file. Examples of one line belong to one conversation; a split keeps them together."""
+    """The line in the file. Examples of one line are from one conversation, which a split keeps together."""
 
     @property
     def sequences(self) -> tuple[Row, ...]:
@@ -23,16 +23,16 @@ class Row:
 
     @property
     def length(self) -> int:
-        """Of the longest sequence."""
+        """The length of the longest sequence."""
         return len(self.input_ids)
 
     @property
     def tokens(self) -> int:
-        """Of all sequences."""
+        """The total length of all sequences."""
         return len(self.input_ids)
 
     def padding_example(self) -> Row:
-        """An example of the same kind from which nothing is learned."""
+        """An example of the same kind without trainable tokens."""
         return Row(self.input_ids[:1], [IGNORED])
 
 

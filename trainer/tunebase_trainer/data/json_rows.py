@@ -1,4 +1,4 @@
-"""The JSON of one row, strictly: without what other programs would read differently."""
+"""Parses a row's JSON strictly: rejects what other parsers would read differently."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 class RowProblem(ValueError):
-    """Why a row cannot be trained on. `code` is one of the server's (`_shared/datasets/report.ts`)."""
+    """Why a row cannot be trained on. `code` is one of the server's codes (`_shared/datasets/report.ts`)."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -20,7 +20,7 @@ class RowProblem(ValueError):
 
 
 def load(text: str) -> Any:
-    """Parses a row. Raises RowProblem for anything that other programs would read differently."""
+    """Parses a row. Raises RowProblem for anything that other parsers would read differently."""
     if "\0" in text:
         raise RowProblem("nul", "contains NUL bytes")
     try:
@@ -70,7 +70,7 @@ def check_surrogates(text: str, name: str) -> None:
 
 
 def format_value(value: Any) -> str:
-    """A value of the file for a message: short, without lone surrogates."""
+    """Formats a value from the file for a message: short, without lone surrogates."""
     try:
         text = json.dumps(value, ensure_ascii=False)
     except (RecursionError, ValueError):

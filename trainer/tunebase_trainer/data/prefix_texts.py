@@ -1,12 +1,12 @@
-"""The template's rendering of each of a conversation's prefixes, in one pass where the template allows it.
+"""Renders each prefix of a conversation with the chat template, in a single pass if the template allows it.
 
-Rendering every prefix takes time quadratic in the turns. Most templates are one loop over the messages and a constant
-end. While such a template renders the whole conversation, `WatchedMessages` records how much text it has emitted when
-it first reads each message: that text cannot depend on the message or on later ones, so it also begins the rendering of
-the messages before it. What follows the loop is the same for every prefix if it uses nothing that the template
-assigns.
+Rendering every prefix separately takes time quadratic in the number of turns. Most templates are one loop over the
+messages, followed by a constant. While such a template renders the whole conversation, `WatchedMessages` records how
+much text it has emitted when it first reads each message. That text cannot depend on the message or on later ones, so
+the rendering of the messages before it starts with the same text. What follows the loop is the same for every prefix if
+it uses no variable that the template assigns.
 
-Where a template reads ahead (Qwen3 searches for the newest question first), each prefix is rendered by itself, once.
+If a template reads ahead (Qwen3 first searches for the newest question), each prefix is rendered separately, once.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .json_rows import Message
     from .rendering import Renderer
 
-# A conversation with fewer answers is rendered as fast without a scan.
+# With fewer answers, a scan saves no time.
 MIN_ANSWERS_TO_SCAN = 3
 
 
@@ -34,7 +34,7 @@ class PrefixTexts:
     def __init__(self, renderer: Renderer, messages: Sequence[Message], tools: list[dict[str, Any]]) -> None:
         self._renderer, self.messages, self._tools = renderer, messages, tools
         self._whole = ""
-        # Of a prefix, by its number of messages: how many characters of the whole text begin its rendering.
+        # By a prefix's number of messages: how many characters at the start of the whole text it shares.
         self._ends: list[int | None] = [None] * (len(messages) + 1)
         self._closing = {False: "", True: ""}
         self._rendered: dict[tuple[int, bool], tuple[int, str]] = {}
@@ -47,7 +47,7 @@ class PrefixTexts:
             return self._whole[:end] + self._closing[prompt]
         if (count, prompt) not in self._rendered:
             text = self._renderer.text(self.messages[:count], self._tools, prompt)
-            # Prefixes have most of their text in common: storing it once keeps the memory linear too.
+            # Prefixes share most of their text. Storing it once keeps memory use linear, too.
             self._whole = self._whole or text
             shared = common_prefix(self._whole, text)
             self._rendered[count, prompt] = shared, text[shared:]
@@ -55,7 +55,7 @@ class PrefixTexts:
         return self._whole[:shared] + rest
 
     def _scan(self) -> None:
-        """Renders the whole conversation and keeps where each prefix ends, if the template allows it."""
+        """Renders the whole conversation and records where each prefix ends, if the template allows it."""
         renderer, tools = self._renderer, self._tools
         template = renderer.scannable_template(tools)
         if template is None:
@@ -68,7 +68,7 @@ class PrefixTexts:
             for piece in template.generate(messages=messages, **renderer.template_context(tools)):
                 watch.pieces.append(piece)
                 watch.emitted += len(piece)
-        except Exception:  # whatever a template rejects is reported where the prefix is rendered
+        except Exception:  # what the template rejects is reported when the prefix is rendered
             return
         end = watch.ends[-1]
         if "".join(watch.pieces) != whole or end is None or not with_prompt.startswith(whole[:end]):
@@ -80,7 +80,7 @@ class PrefixTexts:
 
 @lru_cache(maxsize=4)
 def scannable(source: str) -> Template | None:
-    """The compiled template, if it is one loop over the messages, and what follows is the same for any messages."""
+    """The compiled template, if it is one loop over the messages followed by text that does not depend on them."""
     template: Template = chat_template_utils._compile_jinja_template(source)
     tree = template.environment.parse(source)
     derived = _derived_from_messages(tree)
@@ -96,7 +96,7 @@ def scannable(source: str) -> Template | None:
     assigned |= {macro.name for macro in tree.find_all(nodes.Macro)} | {"messages", "loop", "caller"}
     prompt = "add_generation_prompt"
     everywhere, at_end = _uses(tree, prompt), sum(_uses(node, prompt) for node in closing)
-    # Used elsewhere, the generation prompt could change the text before it.
+    # If it is used elsewhere, the generation prompt could change the text before it.
     if everywhere != at_end or any(_names(node) & assigned for node in closing):
         return None
     return template
@@ -132,7 +132,7 @@ def _derived_from_messages(tree: nodes.Template) -> set[str]:
 
 
 def _loop(body: Sequence[nodes.Node], derived: set[str]) -> tuple[nodes.For, list[nodes.Node]] | None:
-    """The first loop over messages, and what the template may render after it."""
+    """The first loop over messages, and the nodes that may be rendered after it."""
     for i, node in enumerate(body):
         following = list(body[i + 1 :])
         if isinstance(node, nodes.For) and _names(node.iter) & derived:
@@ -140,7 +140,7 @@ def _loop(body: Sequence[nodes.Node], derived: set[str]) -> tuple[nodes.For, lis
         if isinstance(node, nodes.If):
             branches = [node.body, *(branch.body for branch in node.elif_), node.else_]
             found = [loop for branch in branches if (loop := _loop(branch, derived)) is not None]
-            if found:  # in several branches: the closings of the others only make it stricter
+            if found:  # in several branches: including the others' ends only makes the check stricter
                 closing = [one for _, closing in found for one in closing]
                 others = [loop for loop, _ in found[1:]]
                 return found[0][0], [*closing, *others, *following]
@@ -162,8 +162,8 @@ class Watch:
         self.ends: list[int | None] = [None] * (count + 1)
 
     def read(self, index: int, in_turn: bool) -> None:
-        """The template reads message `index`, or finds that there is none. `in_turn`: its loop over the messages does,
-        between two messages; otherwise what it emits for the message before may depend on this one."""
+        """Called when the template reads message `index`, or finds that there is none. `in_turn`: the loop over the
+        messages advances to it; otherwise the previous message's text may depend on this one."""
         if index < self.seen:
             return
         if in_turn and index == self.seen:
@@ -175,10 +175,10 @@ class Watch:
 
 
 class WatchedMessages(Sequence[Any]):
-    """Messages, or their end from `start` on, that report what is read of them.
+    """Messages, or those from `start` on, that record which of them are read.
 
-    Not a list: C code reads a list without calling its methods. What a template cannot do with it fails, and then the
-    conversation is not scanned.
+    Not a list, because C code reads a list without calling its methods. If a template uses an operation that this class
+    lacks, rendering fails and the conversation is not scanned.
     """
 
     def __init__(self, items: list[Any], start: int = 0, watch: Watch | None = None) -> None:
@@ -211,7 +211,7 @@ class WatchedIterator(Iterator[Any]):
         self._items, self._index, self._watch = items, index, watch
 
     def __next__(self) -> Any:
-        # A template's own loop asks from its root function, or through `loop`; `loop.last` and filters read ahead.
+        # A template's own loop reads from its root function, or through `loop`; `loop.last` and filters read ahead.
         code, watch = sys._getframe(1).f_code, self._watch
         in_turn = code.co_name == "root" or code is LoopContext.__next__.__code__
         if in_turn and watch.loop is None:

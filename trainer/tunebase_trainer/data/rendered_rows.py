@@ -1,8 +1,8 @@
-"""The rows of a training file as tokens, in the file's order. Large files are rendered by several processes.
+"""Tokenizes the rows of a training file, in order. Several processes render large files.
 
-One core takes minutes for 100 million tokens, while the GPU waits and is paid for. Threads would not help: a tokenizer
+One core takes minutes for 100 million tokens, while you pay for an idle GPU. Threads would not help: a tokenizer
 releases the GIL, but templates and labels take most of the time. Of 13 seconds of CPU time for 3,000 rows, the process
-that collects the rows took half of one, and the sum was the same with and without a pool (measured).
+that collects the rows took half a second, and the total was the same with and without a pool (measured).
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ from .rendering import Renderer, RenderResult
 from .rows import OtherFormat, conversation
 
 PARALLEL_BYTES = 8 * 2**20
-"""A smaller file is rendered before a pool has started and paid off."""
+"""A smaller file is rendered before starting a pool pays off."""
 MAX_PROCESSES = 8
 ROWS_PER_TASK = 32
 TASKS_PER_PROCESS = 4
-"""Rendered or waiting at most, so that a file is never in memory as a whole."""
+"""The maximum number of rows in memory, rendered or waiting, so that a file is never in memory as a whole."""
 
 
 @dataclass(frozen=True)
 class RenderedRow:
-    """One row of a file in tokens, or what is wrong with it."""
+    """One tokenized row, or its problem."""
 
     line: int
     format: str | None = None
-    """None: a header, or a row that cannot be read."""
+    """None for a header, or for a row that cannot be read."""
     result: RenderResult[Row] | RenderResult[Pair] | None = None
-    """None: nothing is learned from the row."""
+    """None if the row has no trainable tokens."""
     tools_unseen: bool = False
-    """It declares tools, which the template does not show."""
+    """The row declares tools that the template does not show."""
     problem: str | None = None
     other_format: bool = False
-    """The problem is a format that only the server converts."""
+    """The row is in a format that only the server converts."""
 
 
 def processes_for(path: Path) -> int:
-    """How many processes render a file; several ranks share this machine's cores."""
+    """How many processes render a file. Several ranks share this machine's cores."""
     if path.stat().st_size < PARALLEL_BYTES:
         return 1
     return max(1, min(MAX_PROCESSES, len(os.sched_getaffinity(0)) // distributed.world_size()))
@@ -62,7 +62,7 @@ def render_rows(renderer: Renderer, path: Path, max_length: int, processes: int)
         for line, text in rows:
             yield render_row(renderer, line, text, max_length)
         return
-    # Forked, before this process uses CUDA: a tokenizer takes seconds to load, and the children have it already.
+    # Forked before this process uses CUDA, so that the children inherit the tokenizer, which takes seconds to load.
     pool = ProcessPoolExecutor(
         processes, get_context("fork"), initializer=_start_process, initargs=(renderer, max_length)
     )
@@ -100,7 +100,7 @@ def render_row(renderer: Renderer, line: int, text: str, max_length: int) -> Ren
 
 
 _settings: tuple[Renderer, int] | None = None
-"""Of a process of the pool."""
+"""The renderer of this pool process."""
 
 
 def _start_process(renderer: Renderer, max_length: int) -> None:

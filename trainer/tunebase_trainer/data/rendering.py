@@ -1,12 +1,12 @@
-"""Renders conversations in the model's chat template, and decides which tokens are learned.
+"""Renders conversations with the model's chat template, and decides which tokens are trained on.
 
-At serving the model gets the template's rendering of the messages so far, with a generation prompt. So an answer is
-learned where the training text begins with exactly that, in the same tokens (`contexts.py`). This works for any
-template: it renders the messages before an answer and those up to its end (`prefix_texts.py`), and checks that the
-whole text begins with both. If a template renders an earlier turn differently than when it was the last one (Qwen3
-drops the reasoning before the newest question), or if the text after an answer changes its tokens, that answer gets its
-own example, which ends with it, as at serving. Only those answers cost a second example; learning an earlier turn as
-the template rewrites it would teach text that the model is never asked to write.
+At serving, the model gets the rendered messages so far, followed by a generation prompt. So an answer is trained on
+only if the training text before it is exactly that, in the same tokens (`contexts.py`). This works for any template:
+the messages before an answer and those up to its end are rendered (`prefix_texts.py`), and the whole text must start
+with both. If a template renders an earlier turn differently than when it was the last one (Qwen3 drops the reasoning
+before the newest question), or if the text after an answer changes its tokens, that answer gets its own example, which
+ends with it, as at serving. Only those answers need a second example. Training on an earlier turn as the template
+rewrites it would teach text that the model is never asked to generate.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class RenderResult(Generic[ExampleT]):
 
     rows: list[ExampleT] = field(default_factory=list)
     truncated_tokens: int = 0
-    """How many tokens of history or prompts were cut to fit."""
+    """How many tokens of history or prompts were truncated."""
     too_long: int = 0
-    """Answers that alone exceed max_length, and are skipped."""
+    """Skipped answers, which alone exceed max_length."""
     prompt_mismatches: int = 0
     """Answers before which the training text differs from the prompt at serving."""
 
@@ -69,7 +69,7 @@ class Renderer:
 
     @property
     def template_sha256(self) -> str:
-        """Of the template's text; serving must use the same."""
+        """The SHA-256 of the template's text. Serving must use the same template."""
         return hashlib.sha256(str(self._tokenizer.get_chat_template()).encode()).hexdigest()
 
     def text(self, messages: Sequence[Message], tools: list[dict[str, Any]], prompt: bool) -> str:
@@ -84,7 +84,7 @@ class Renderer:
         )
 
     def scannable_template(self, tools: list[dict[str, Any]]) -> Template | None:
-        """For `PrefixTexts`: the template, if it allows a scan."""
+        """The template for `PrefixTexts`, if it allows a scan."""
         return scannable(str(self._tokenizer.get_chat_template(tools=tools or None)))
 
     def template_messages(self, messages: Sequence[Message]) -> list[Any]:
@@ -99,7 +99,7 @@ class Renderer:
         return plain
 
     def template_context(self, tools: list[dict[str, Any]]) -> dict[str, Any]:
-        """What else transformers passes to the template, without a generation prompt."""
+        """The other variables that transformers passes to the template, without a generation prompt."""
         return {
             "tools": tools or None,
             "documents": None,
@@ -110,7 +110,7 @@ class Renderer:
     def rows(self, conversation: Conversation, max_length: int) -> RenderResult[Row]:
         """The examples of a conversation, newest first, each with at most `max_length` tokens. Raises RowProblem.
 
-        Each learned answer is complete in one of them. What is cut to fit is history, the oldest turns first.
+        Each trained answer is complete in one of them. To fit, history is truncated, oldest turns first.
         """
         result = RenderResult[Row]()
         left = sorted(conversation.learned)
@@ -133,9 +133,9 @@ class Renderer:
         return result
 
     def pair(self, conversation: Conversation, max_length: int) -> RenderResult[Pair]:
-        """A preference row as one Pair; none if it does not fit or both answers are the same. Raises RowProblem.
+        """A preference row as one Pair; no pair if it does not fit or if both answers are the same. Raises RowProblem.
 
-        Both prompts are cut alike: answers can only be compared if the question is the same.
+        Both prompts are truncated equally, because answers can only be compared for the same prompt.
         """
         assert conversation.rejected is not None
         last = len(conversation.messages) - 1
@@ -172,7 +172,7 @@ class Renderer:
         return rendered
 
     def _call(self, call: dict[str, Any]) -> dict[str, Any]:
-        """Arguments are objects, as in transformers' documentation and in vLLM; JSON text only for a template that does
+        """Passes arguments as objects, as transformers documents and as vLLM does, or as JSON text if the template does
         not accept objects."""
         function, arguments = call["function"], call["function"]["arguments"]
         if self._arguments_as_text:
@@ -190,7 +190,7 @@ class Renderer:
         return "canary_function" in shown
 
     def _probe_calls(self) -> tuple[bool, bool, bool]:
-        """Whether the template shows calls, wants their arguments as text, and wants ids of nine characters."""
+        """Whether the template shows calls, requires their arguments as text, and requires ids of nine characters."""
         for as_text, short in ((False, False), (False, True), (True, False), (True, True)):
             self._arguments_as_text, self._short_ids = as_text, short
             call = {"id": "call_1", "type": "function", "function": CANARY}
@@ -204,7 +204,7 @@ class Renderer:
                 continue
             if "canary_function" not in text:
                 return False, False, False
-            if "'canary_key'" not in text:  # Python's notation: it expected text
+            if "'canary_key'" not in text:  # Python's repr of an object: it expected text
                 return True, as_text, short
         return False, False, False
 

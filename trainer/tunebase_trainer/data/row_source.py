@@ -31,7 +31,7 @@ META = "_meta"
 
 
 class FileProblem(ValueError):
-    """Why a file cannot be read, and what to do."""
+    """Why a file cannot be read, and how to fix it."""
 
     def __init__(self, message: str, hint: str) -> None:
         super().__init__(message)
@@ -45,7 +45,7 @@ def iter_rows(path: Path) -> Iterator[tuple[int, str]]:
         head = file.read(4096)
     for magic, what in MAGIC_BYTES.items():
         if head.startswith(magic):
-            raise FileProblem(f"is {what}", CONVERT if magic == b"PAR1" else "Unpack it, or export it as JSONL.")
+            raise FileProblem(f"is {what}", CONVERT if magic == b"PAR1" else "Decompress it, or export it as JSONL.")
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise FileProblem("is UTF-16", "Save it as UTF-8.")
     text = head.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
@@ -91,7 +91,7 @@ def _too_long(number: int) -> FileProblem:
 
 
 def _document(path: Path) -> Iterator[tuple[int, str]]:
-    """The objects of `conversations[].training_pairs[]`, and the metadata as a header row."""
+    """Yields the objects in `conversations[].training_pairs[]`, and the metadata as a header row."""
     data = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
     try:
         text = data.decode()
@@ -131,7 +131,7 @@ def _document(path: Path) -> Iterator[tuple[int, str]]:
 
 
 class JsonCursor:
-    """Reads a JSON text value by value and discards what is not needed, so that only one row is in memory."""
+    """Reads JSON value by value and discards what is not needed, so that only one row is in memory."""
 
     blank = re.compile(r"[ \t\r\n]*")
 
@@ -150,7 +150,7 @@ class JsonCursor:
         return self._peek() == bracket
 
     def keys(self) -> Iterator[str]:
-        """The keys of the next object; the caller reads each value."""
+        """Yields the keys of the next object; the caller reads each value."""
         self._expect("{")
         for _ in self._until("}"):
             key, self._at = self._decoder.raw_decode(self._text, self._at)

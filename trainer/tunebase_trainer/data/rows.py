@@ -41,7 +41,7 @@ ROW_FIELDS = {"messages", "metadata", "tools", "functions", "function_call", "pa
 MESSAGE_FIELDS = {"role", "content", "name", "weight", "tool_calls", "tool_call_id", "function_call"}
 # Text parts of the Chat Completions and Responses APIs.
 TEXT_TYPES = {"text", "input_text", "output_text"}
-# Further fields of Chat Completions answers; there is nothing in them to train on.
+# Other fields of Chat Completions responses, which have nothing to train on.
 ANSWER_FIELDS = {"refusal", "audio", "annotations"}
 
 
@@ -52,10 +52,10 @@ class Conversation:
     format: str
     messages: list[Message]
     learned: frozenset[int]
-    """Indices of the messages that are learned."""
+    """Indices of the messages to train on."""
     tools: list[dict[str, Any]] = field(default_factory=list)
     rejected: Message | None = None
-    """In a preference row: the worse alternative to the last message."""
+    """In a preference row: the non-preferred alternative to the last message."""
 
 
 class OtherFormat(RowProblem):
@@ -87,7 +87,7 @@ def conversation(row: Any) -> Conversation:
 
 
 def _given(row: dict[str, Any]) -> set[str]:
-    """The fields with a value: programs write null for unused ones."""
+    """The fields that are not null. Programs write null for unused ones."""
     return {name for name, value in row.items() if value is not None}
 
 
@@ -139,12 +139,12 @@ def _chat(row: dict[str, Any]) -> Conversation:
         if message["role"] == "assistant" and message.get("weight") != 0:
             learned.add(i)
     if not any(message["role"] == "assistant" for message in messages):
-        raise RowProblem("no_assistant", "has no assistant message to learn from")
+        raise RowProblem("no_assistant", "has no assistant message to train on")
     return Conversation("chat", messages, frozenset(learned), tools)
 
 
 def _preference(row: dict[str, Any]) -> Conversation:
-    """One conversation with either answer."""
+    """Parses a preference row: one conversation with two alternative answers."""
     if unknown := _given(row) - PREFERENCE_FIELDS:
         raise RowProblem("unknown_field", f"has unknown fields: {format_value(min(unknown))}")
     given = row.get("input")
@@ -201,7 +201,8 @@ def _chat_message(message: Any, i: int, calls: ToolCallTracker) -> Message:
 
 
 def _content(content: Any, at: str, may_be_empty: bool) -> str:
-    """The content as one string, also for a message that only calls tools: every template can join and trim that."""
+    """The content as a string, even for a message that only calls tools, because every template can join and trim
+    it."""
     if isinstance(content, str):
         if not may_be_empty and not content.strip(JS_WHITESPACE):
             raise RowProblem("content", f"{at}.content must be a non-empty string")

@@ -1,4 +1,4 @@
-"""Holds rows out of the training for validation."""
+"""Holds out rows for validation."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def held_out(rows: int, share: float) -> int:
 
 
 def split(data: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset | None]:
-    """The rows to train on and those held out, both in the file's order; `seed` decides which.
+    """The rows to train on and the held-out rows, both in file order; `seed` determines which.
 
-    Examples of one row of the file stay together. The rows are sorted by length and divided into equal parts, and one
-    row is held out of each: both sides have short and long rows, and the tokens on each side differ from their share by
-    at most the length of two rows, which estimates rely on.
+    Examples of one row stay together. The rows are sorted by length and divided into equal parts, and one row of each
+    part is held out. So both sides have short and long rows, and the tokens on each side differ from their share by at
+    most the length of two rows, which estimates rely on.
     """
     lengths: dict[int, int] = {}
     for row in data.rows:

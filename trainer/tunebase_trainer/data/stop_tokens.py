@@ -1,4 +1,4 @@
-"""The tokens at which serving ends an answer, and whether a chat template teaches one."""
+"""The tokens at which generation stops, and whether a chat template teaches one of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ANSWER = "canary answer"
 
 
 def stop_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[frozenset[int], bool]:
-    """The ids, as vLLM takes them from the model's files; and whether these name them."""
+    """The ids that vLLM reads from the model's files, and whether the files name any."""
     own = frozenset() if tokenizer.eos_token_id is None else frozenset({int(tokenizer.eos_token_id)})
     path = Path(tokenizer.name_or_path) / "generation_config.json"
     if not path.is_file():
@@ -29,9 +29,10 @@ def stop_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[frozenset[int], boo
 
 
 def next_turn_as_stop(renderer: Renderer, tokenizer: PreTrainedTokenizerBase) -> str:
-    """The token that ends an answer and begins the next turn, in templates that end no turn (GLM's); "" in others.
+    """The token that ends an answer by starting the next turn, for templates without an end-of-turn token (GLM); else
+    "".
 
-    Raises TrainerError `no_chat_template` if a model could not learn where an answer ends.
+    Raises TrainerError `no_chat_template` if the model could not learn where an answer ends.
     """
     question, answer = {"role": "user", "content": "x"}, {"role": "assistant", "content": ANSWER}
     try:
@@ -39,7 +40,7 @@ def next_turn_as_stop(renderer: Renderer, tokenizer: PreTrainedTokenizerBase) ->
             renderer.text([question, answer, *after], [], False).rpartition(ANSWER)[2] for after in ([], [question])
         )
     except TEMPLATE_ERRORS:
-        return ""  # reported with the first row
+        return ""  # reported for the first row
     stops, are_named = stop_tokens(tokenizer)
     special = {id for id, token in tokenizer.added_tokens_decoder.items() if token.special} | stops
     end = [token for token in tokenizer(alone, add_special_tokens=False)["input_ids"] if token in special]

@@ -1,4 +1,4 @@
-"""Tools in a row: which functions it declares, and whether calls and answers match."""
+"""Validates a row's tools: its declared functions, and that calls and responses match."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TOOL_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
 
 
 def declared_tools(row: dict[str, Any]) -> tuple[list[dict[str, Any]], set[str] | None]:
-    """The declared functions in the form of `tools`, and their names; None for a row that declares nothing."""
+    """The declared functions in the form of `tools`, and their names; None if the row declares none."""
     parallel = row.get("parallel_tool_calls")
     if parallel is not None and not isinstance(parallel, bool):
         raise RowProblem("tools", f"parallel_tool_calls must be true or false; it is {format_value(parallel)}")
@@ -65,7 +65,7 @@ class ToolCallTracker:
         """The number of legacy function calls, which have no id."""
 
     def add_message(self, message: Message, at: str) -> Message:
-        """Checks the tool fields of one message; returns them in the current form."""
+        """Checks the tool fields of one message and returns them in the current form."""
         role, tool_calls, function_call = (message.get(key) for key in ("role", "tool_calls", "function_call"))
         answered = message.get("tool_call_id")
         if role == "tool":
@@ -76,12 +76,14 @@ class ToolCallTracker:
             self._unanswered.discard(answered)
             return {"tool_call_id": answered, "name": self._functions[answered]}
         if self._unanswered:
-            raise RowProblem("tool_answer", f"calls before {at} are unanswered: {format_value(min(self._unanswered))}")
+            raise RowProblem(
+                "tool_answer", f"calls before {at} have no response: {format_value(min(self._unanswered))}"
+            )
         if answered is not None:
             raise RowProblem("tool_answer", f"{at}.tool_call_id is only allowed on a message of role tool")
         if role == "function":
             if not isinstance(message.get("name"), str) or message["name"] == "":
-                raise RowProblem("tool_answer", f"{at}.name must be the name of the answering function")
+                raise RowProblem("tool_answer", f"{at}.name must be the name of the called function")
             return {"role": "tool", "tool_call_id": f"call_{self._legacy_calls}"}
         if tool_calls is None and function_call is None:
             return {}
@@ -104,9 +106,9 @@ class ToolCallTracker:
             raise RowProblem("tool_calls", f'{at}.type must be "function"')
         call_id = call.get("id")
         if not isinstance(call_id, str) or call_id == "":
-            raise RowProblem("tool_calls", f"{at}.id must be a string that the tool's answer refers to")
+            raise RowProblem("tool_calls", f"{at}.id must be a string that the tool's response refers to")
         if call_id in self._functions:
-            raise RowProblem("tool_calls", f"{at}.id is {format_value(call_id)}, which an earlier call has")
+            raise RowProblem("tool_calls", f"{at}.id is {format_value(call_id)}, which an earlier call already uses")
         made = self._call(call.get("function"), call_id, f"{at}.function")
         self._functions[call_id] = made["function"]["name"]
         self._unanswered.add(call_id)

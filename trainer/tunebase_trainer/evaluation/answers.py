@@ -18,7 +18,7 @@ MAX_NEW_TOKENS = 256
 EXTRA_TOKENS = 32
 # Longer prompts are skipped: answers must never need more memory than training.
 MAX_PROMPT_TOKENS = 1024
-# A batch's prompts and answers have at most this many tokens, padding included. A CPU gains little from larger batches.
+# The maximum tokens of a batch's prompts and answers, including padding. A CPU gains little from larger batches.
 MAX_BATCH_TOKENS = 16384
 MAX_BATCH_GPU, MAX_BATCH_CPU = 32, 4
 
@@ -27,9 +27,9 @@ MAX_BATCH_GPU, MAX_BATCH_CPU = 32, 4
 class Answer:
     text: str
     finished: bool
-    """False: it reached the limit of tokens, or its time was over."""
+    """False if it reached the token limit or the deadline."""
     interrupted: bool
-    """Its time was over, so it says nothing about the model."""
+    """Cut off at the deadline, so it says nothing about the model."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class _EncodedPrompt:
 
 
 class DeadlineStoppingCriteria(StoppingCriteria):  # type: ignore[misc]  # transformers is untyped
-    """Ends a batch of answers when its time is over, or the worker is stopped."""
+    """Ends a batch of answers at the deadline, or when the worker is stopped."""
 
     def __init__(self, until: float, stop_requested: Callable[[], bool]) -> None:
         self.until, self.stop_requested = until, stop_requested
@@ -69,10 +69,10 @@ def answer_prompts(
     deadline: float,
     stop_requested: Callable[[], bool],
 ) -> list[AnsweredPrompt]:
-    """Answers the prompts in order, in batches, until `deadline`; each batch with the adapter and without it.
+    """Answers the prompts in order, in batches, until `deadline`, each batch with and without the adapter.
 
-    After the first `sample_count` prompts, only those whose answers can be compared with the expected ones. The first
-    batch is returned even if its time was over; of others, only complete answers are.
+    After the first `sample_count` prompts, answers only those whose answers can be compared with the expected ones. The
+    first batch is returned even if it reached the deadline; of later batches, only complete answers.
     """
     net.eval()
     device = next(net.parameters()).device
@@ -105,7 +105,7 @@ def _encode(tokenizer: Any, prompts: Sequence[Prompt], sample_count: int) -> Ite
         if not 0 < len(ids) <= MAX_PROMPT_TOKENS:
             continue
         expected = len(tokenizer(prompt.expected, add_special_tokens=False).input_ids)
-        # A longer answer could never match, which would not be the model's fault.
+        # A longer expected answer could never match, through no fault of the model.
         if samples < sample_count or (prompt.is_comparable and expected < MAX_NEW_TOKENS):
             samples += 1
             yield _EncodedPrompt(prompt, ids, expected)

@@ -1,6 +1,6 @@
-"""The two parts of the evaluation at the end of a training: all ranks measure losses, one of them compares answers.
+"""The evaluation at the end of training: all ranks measure losses, and one of them compares answers.
 
-The adapter is worth more than its evaluation, so a failure is a warning.
+The adapter is more important than its evaluation, so a failure is only a warning.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ def measure_losses(
     stop_requested: Callable[[], bool],
     emit_log: EmitLog,
 ) -> Evaluator | None:
-    """None: the operator has disabled the evaluation, or it failed. Collective: every rank must call it."""
+    """Returns None if the operator has disabled the evaluation, or if it failed. Collective: every rank must call
+    it."""
     try:
         seconds = time_budget(net.device.type != "cpu", steps, seconds_left)
         if not distributed.any_rank(seconds > 0):
@@ -53,7 +54,7 @@ def measure_losses(
 def compare_answers(
     evaluator: Evaluator | None, path: Path, sharded: bool, emit_log: EmitLog
 ) -> tuple[Evaluation | None, Samples | None]:
-    """The figures, and what samples.json shows; `path`: the file that the evaluated rows come from."""
+    """The scores, and the contents of samples.json. `path`: the file with the evaluated rows."""
     if evaluator is None:
         return None, None
     count = 0

@@ -1,4 +1,4 @@
-"""Compares the base model, which is the same network with the adapter switched off, with the fine-tuned one."""
+"""Compares the base model (the same network with the adapter disabled) with the fine-tuned one."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from .scores import is_json, score
 
 MAX_TRAINING_ROWS = 64
 MAX_SAMPLES = 20
-# The time budget, in seconds: as long as training takes for this many tokens, within these limits.
+# The time budget: the time in which training processes this many tokens, within these limits in seconds.
 BUDGET_TOKENS = 2**17
 MIN_SECONDS_GPU, MAX_SECONDS_GPU, MAX_SECONDS_CPU = 20.0, 300.0, 10.0
-# The loss may use this share of it, answers the rest.
+# The share of it for the loss; answers get the rest.
 LOSS_SHARE = 1 / 3
-# Of the time that is left before the platform ends the run: the files must still be uploaded.
+# The maximum share of the time left before the platform ends the run, because the files must still be uploaded.
 SHARE_OF_TIME_LEFT = 1 / 4
-# A CPU's batches have at most this many tokens, so that one does not take longer than the budget.
+# The maximum tokens per batch on a CPU, so that a single batch does not exceed the budget.
 CPU_BATCH_TOKENS = 512
 
 
@@ -36,11 +36,12 @@ CPU_BATCH_TOKENS = 512
 class EvaluatedRows:
     source: Literal["validation", "training"]
     rows: dict[int, list[Example]]
-    """The examples of each row by its line, in the order of evaluation: random, because a file may be sorted."""
+    """The examples of each row by its line, in the order of evaluation, which is random because a file may be
+    sorted."""
 
 
 def choose_rows(data: Dataset, validation: Dataset | None, seed: int) -> EvaluatedRows:
-    """All validation rows, or if there are none, up to `MAX_TRAINING_ROWS` of the training rows."""
+    """All validation rows or, if there are none, up to `MAX_TRAINING_ROWS` training rows."""
     by_line: dict[int, list[Example]] = {}
     for example in (validation or data).rows:
         by_line.setdefault(example.line, []).append(example)
@@ -52,7 +53,7 @@ def choose_rows(data: Dataset, validation: Dataset | None, seed: int) -> Evaluat
 
 
 def time_budget(on_gpu: bool, steps: Sequence[dict[str, Any]], seconds_left: float) -> float:
-    """In seconds. TUNEBASE_EVALUATION_SECONDS overrides what follows from the training's speed; 0: no evaluation."""
+    """In seconds, from the speed of training unless TUNEBASE_EVALUATION_SECONDS is set; 0: no evaluation."""
     if given := os.environ.get("TUNEBASE_EVALUATION_SECONDS"):
         seconds = float(given)
     else:
@@ -69,7 +70,7 @@ def sample_limit() -> int:
 
 @dataclass
 class Evaluator:
-    """Measures what fits into `seconds`, which count from its creation."""
+    """Evaluates as many rows as fit into `seconds`, counted from its creation."""
 
     net: Any
     tokenizer: Any
@@ -90,13 +91,13 @@ class Evaluator:
         self.losses = compare_losses(self.net, rows, micro_batch_size, pad, deadline, self.stop_requested)
 
     def compare_answers(self, prompts: dict[int, Prompt], sample_count: int) -> None:
-        """`prompts` by their lines; those of other rows are ignored."""
+        """`prompts`: by line; those of other rows are ignored."""
         chosen = [prompts[line] for line in self.chosen.rows if line in prompts]
         deadline = self.started + self.seconds
         self.answers = answer_prompts(self.net, self.tokenizer, chosen, sample_count, deadline, self.stop_requested)
 
     def samples(self, sample_count: int) -> list[dict[str, Any]]:
-        """The first answers, in the file's order."""
+        """The first answers, in file order."""
         return [
             {
                 "line": row.prompt.line,
@@ -111,7 +112,7 @@ class Evaluator:
         ]
 
     def evaluation(self) -> Evaluation | None:
-        """The figures, or None if there are none."""
+        """The scores, or None if there are none."""
         if self.losses is None or self.losses.rows == 0:
             return None
         compared = [row for row in self.answers if row.is_comparable]
@@ -148,7 +149,7 @@ def describe_scores(evaluation: Evaluation) -> dict[str, tuple[str, str]]:
 
 
 def describe_rows(evaluation: Evaluation) -> str:
-    """What was evaluated, and what did not fit into the time budget."""
+    """How many rows were evaluated within the time budget."""
     rows, evaluated = evaluation.rows, evaluation.rows_evaluated
     text = f"{evaluated} of {counted(rows, f'{evaluation.rows_from} row')}"
     if evaluation.answers_evaluated:

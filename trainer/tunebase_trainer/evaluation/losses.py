@@ -1,4 +1,5 @@
-"""The loss of base and fine-tuned model on the same rows; of preference pairs also which answer is likelier."""
+"""The loss of the base and the fine-tuned model on the same rows and, for preference pairs, which answer is more
+likely."""
 
 from __future__ import annotations
 
@@ -42,13 +43,13 @@ def compare_losses(
     deadline: float,
     stop_requested: Callable[[], bool],
 ) -> LossComparison:
-    """Measures row after row until `deadline`, but at least one batch, and each row with both models.
+    """Measures rows until `deadline`, but at least one batch, each row with both models.
 
     Several processes share the rows. Collective: every rank must call it.
     """
     net.eval()
     size = micro_batch_size * distributed.world_size()
-    # Of each model: loss, learned tokens, pairs, and pairs whose preferred answer is likelier.
+    # For each model: loss, trained tokens, pairs, and pairs whose preferred answer is more likely.
     sums = torch.zeros(2, 4, dtype=torch.float64)
     measured = 0
     for chunk in _chunks(rows, size):
@@ -57,7 +58,7 @@ def compare_losses(
         examples = [example for row in chunk for example in row]
         for start in range(0, len(examples), size):
             own = examples[start + distributed.rank() : start + size : distributed.world_size()]
-            # A rank without examples runs the model too: all ranks gather a sharded base together.
+            # A rank without examples also runs the model, because all ranks gather a sharded base together.
             batch = {name: part.to(net.device) for name, part in collate(own or examples[:1], pad).items()}
             for side, adapter in enumerate((net.disable_adapter(), nullcontext())):
                 values = _measure(net, batch, adapter, isinstance(examples[0], Pair))
@@ -69,7 +70,7 @@ def compare_losses(
 
 
 def _chunks(rows: Sequence[LineExamples], size: int) -> Iterator[list[LineExamples]]:
-    """Whole rows, with `size` examples or as few more as that takes."""
+    """Batches of whole rows with at least `size` examples each."""
     chunk: list[LineExamples] = []
     for row in rows:
         chunk.append(row)

@@ -18,12 +18,13 @@ class AnswerScores:
 
 
 def is_json(text: str) -> bool:
-    """Whether the text is a JSON object or array; a bare number or word is an answer in plain text."""
+    """Whether the text is a JSON object or array. A bare number or word counts as plain text."""
     return isinstance(_parse(text), dict | list)
 
 
 def score(pairs: Sequence[tuple[str, str]]) -> AnswerScores:
-    """Of (expected, answer) pairs. The fields of all expected objects count alike, however many a row has."""
+    """Scores (expected, answer) pairs. Every field of the expected objects has the same weight, regardless of its
+    row."""
     if not pairs:
         return AnswerScores(None, None, None)
     exact = sum(expected.strip() == answer.strip() for expected, answer in pairs)
@@ -54,7 +55,7 @@ def _reject_constant(name: str) -> Any:
 
 
 def _equal(one: Any, other: Any) -> bool:
-    """As JSON values: 1 equals 1.0, but not true."""
+    """Compares JSON values: 1 equals 1.0, but not true."""
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if isinstance(one, dict) and isinstance(other, dict):

@@ -1,4 +1,4 @@
-"""The validation loss; for preference pairs also how often, and by how much, the better answer wins."""
+"""The validation loss and, for preference pairs, how often and by how much the preferred answer wins."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ def validate(
     to_batch: Callable[[list[Example]], Batch],
     beta: float | None,
 ) -> dict[str, float]:
-    """Mean loss over all learned tokens, or over all pairs if `beta` is given; leaves the model in training mode.
+    """Mean loss over all trained tokens, or over all pairs if `beta` is given. Leaves the model in training mode.
 
     `batches`: indices of `rows`. Several processes share the rows. Collective: every rank must call it.
 
-    Not the library's evaluation: that averages over batches, which depends on their size, and draws random numbers.
+    Not the library's evaluation, which averages over batches, so that the result depends on their size, and draws
+    random numbers.
     """
     model.eval()
     loss, items, wins, margins = 0.0, 0, 0, 0.0
-    # Every rank runs as many batches as the first: all ranks take part in each forward pass of a sharded base.
+    # Every rank runs as many batches as the first, because all ranks take part in each forward pass of a sharded base.
     for start in range(0, len(batches), distributed.world_size()):
         batch_rows = [rows[index] for own in batches[start + distributed.rank() :][:1] for index in own]
         batch = to_batch(batch_rows or [rows[batches[-1][-1]]])

@@ -1,4 +1,4 @@
-"""Writes what accompanies an adapter: tokenizer and chat template, model card, loss curve, sample answers."""
+"""Writes the files that accompany an adapter: tokenizer and chat template, model card, loss curve, sample answers."""
 
 from __future__ import annotations
 
@@ -24,5 +24,5 @@ def write_samples(output: Path, samples: list[dict[str, Any]], source: str) -> N
     text = json.dumps(
         {"prompts_from": source, "max_new_tokens": MAX_NEW_TOKENS, "samples": samples}, ensure_ascii=False, indent=2
     )
-    # A lone surrogate, should a model generate one, cannot be encoded.
+    # A model could generate a lone surrogate, which cannot be encoded.
     (output / "samples.json").write_bytes((text + "\n").encode("utf-8", "replace"))

@@ -1,8 +1,9 @@
 """Exports the merged model as GGUF in Q8_0, for llama.cpp and programs based on it.
 
 The `gguf` package provides the writer, the quantizer and the table of names. The rest of llama.cpp's
-convert_hf_to_gguf.py (the rows of q and k, rope factors, the tokenizer) is implemented here, only for the architectures
-and tokenizers that this file names: a file that is almost right would load, and answer badly for no visible reason.
+convert_hf_to_gguf.py (the order of rows in q and k, rope factors, the tokenizer) is implemented here, but only for the
+architectures and tokenizers listed in this file: a file that is slightly wrong would load and silently give bad
+answers.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ NAME = "model-q8_0.gguf"
 
 
 def check(base: Path) -> None:
-    """Raises TrainerError `invalid_input` if the model cannot be exported correctly; needs no weights."""
+    """Raises TrainerError `invalid_input` if the model cannot be exported correctly. Needs no weights."""
     from transformers import AutoConfig, AutoTokenizer
 
     config = AutoConfig.from_pretrained(base)
@@ -43,16 +44,16 @@ def check(base: Path) -> None:
         raise _refused(f"the model's rope, {rope}, cannot be written; {', '.join(ROPES)} can.")
     if config.hidden_act != "silu" or "sliding_attention" in (getattr(config, "layer_types", None) or ()):
         raise _refused(
-            "llama.cpp implements this architecture with silu and full attention, and the model uses others."
+            "llama.cpp implements this architecture only with silu and full attention, but the model uses others."
         )
     if getattr(config, "attention_bias", False) or getattr(config, "mlp_bias", False):
-        raise _refused("llama.cpp implements this architecture without biases, and the model has some.")
+        raise _refused("llama.cpp implements this architecture without biases, but the model has some.")
     _cut(_described(AutoTokenizer.from_pretrained(base)))
 
 
 def write(directory: Path, net: Any, tokenizer: Any, shard: int) -> None:
-    """Writes the merged model, which is on the CPU, into `directory`: one file, or parts of up to `shard` bytes;
-    llama.cpp loads the first of them."""
+    """Writes the merged model, which is on the CPU, into `directory`: one file, or parts of up to `shard` bytes, of
+    which llama.cpp is given the first."""
     config = net.config
     architecture = ARCHITECTURES[config.model_type]
     directory.mkdir()
@@ -76,7 +77,7 @@ def write(directory: Path, net: Any, tokenizer: Any, shard: int) -> None:
     writer.add_vocab_size(config.vocab_size)
     _add_tokenizer(writer, tokenizer, config.vocab_size)
 
-    # Two passes over the weights: the header lists them all, and only one at a time is in fp32.
+    # Two passes over the weights, because the header lists all of them and only one at a time may be in fp32.
     names = gguf.get_tensor_name_map(architecture, config.num_hidden_layers)
     for name, tensor in _tensors(net, head):
         kind = _kind(tensor)
@@ -107,7 +108,7 @@ def _named(names: gguf.TensorNameMap, name: str) -> str:
 
 
 def _tensors(net: Any, head: int) -> Iterator[tuple[str, torch.Tensor]]:
-    """Each weight with transformers' name and GGUF's layout."""
+    """Yields each weight with transformers' name and GGUF's layout."""
     config = net.config
     for name, tensor in net.state_dict().items():
         if name == "lm_head.weight" and config.tie_word_embeddings:
@@ -191,9 +192,11 @@ def _cut(described: dict[str, Any]) -> str:
             if pattern in SPLITS and not steps[0]["invert"]:
                 return SPLITS[pattern]
     raise _refused(
-        "the model's tokenizer cannot be written: those of SmolLM2, Llama 3 and Qwen 2 and 3 can, and GPT-2's kind."
+        "the model's tokenizer cannot be written; those of SmolLM2, Llama 3, Qwen 2 and 3, and GPT-2's type can."
     )
 
 
 def _refused(why: str) -> TrainerError:
-    return TrainerError("invalid_input", f"export = gguf: {why}", "Leave gguf out of export; merged is made of any.")
+    return TrainerError(
+        "invalid_input", f"export = gguf: {why}", "Remove gguf from export; merged works for all models."
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-# The picture's size, and its margins.
+# The size of the image, and its margins.
 WIDTH, HEIGHT = 720, 360
 LEFT, TOP, RIGHT, BOTTOM = 56, 40, 16, 40
 MAX_POINTS = 500

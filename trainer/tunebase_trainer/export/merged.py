@@ -1,4 +1,4 @@
-"""Exports the whole model with the adapter merged into its weights, for programs that load no adapters."""
+"""Exports the model with the adapter merged into its weights, for programs that cannot load adapters."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ def bytes_needed(size: float, exports: list[str]) -> float:
 def write(
     output: Path, fetch_base: Callable[[], Path], adapter: Path, tokenizer: Any, exports: list[str]
 ) -> str | None:
-    """Merges on the CPU in bf16: into `output`/merged as transformers loads it, into `output`/gguf as llama.cpp does.
+    """Merges on the CPU in bf16, and writes `output`/merged for transformers and `output`/gguf for llama.cpp.
 
-    Never raises: returns why there is none. It does not merge into the NF4 base: rounding quantized weights would lose
-    the adapter. `fetch_base` returns the base model's directory; it downloads the weights that training did not need.
+    Never raises: returns why there is no export. Does not merge into the NF4 base, because rounding to quantized
+    weights would lose the adapter. `fetch_base` downloads weights that training did not need, and returns the base
+    model's directory.
     """
     try:
         base = fetch_base()
@@ -36,10 +37,10 @@ def write(
         return _none(error.message.removesuffix("."))
     needed = bytes_needed(sum(file.stat().st_size for file in base.glob("*.safetensors")), exports)
     if needed > MAX_SHARDS * SHARD:
-        return _none(f"they would have {needed / 1e9:.0f} GB; the limit is {MAX_SHARDS * SHARD / 1e9:.0f} GB")
+        return _none(f"they would take {needed / 1e9:.0f} GB; the limit is {MAX_SHARDS * SHARD / 1e9:.0f} GB")
     free = shutil.disk_usage(adapter).free
     if free < 1.1 * needed:
-        return _none(f"they need {needed / 1e9:.1f} GB of the worker's disk, and {free / 1e9:.1f} GB are free")
+        return _none(f"they need {needed / 1e9:.1f} GB of the worker's disk, but {free / 1e9:.1f} GB are free")
     try:
         net = _merge(base, adapter)
         if "merged" in exports:
@@ -49,7 +50,7 @@ def write(
             from . import gguf_export
 
             gguf_export.write(output / "gguf", net, tokenizer, SHARD)
-    except Exception as error:  # the adapter is saved, and worth more than this
+    except Exception as error:  # the adapter is already saved, and more important
         for made in exports:
             shutil.rmtree(output / made, ignore_errors=True)
         return _none(type(error).__name__)

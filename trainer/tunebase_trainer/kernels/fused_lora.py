@@ -1,4 +1,4 @@
-"""A layer's LoRA part as one function, in bf16, with a fast dropout mask.
+"""The LoRA part of a layer as one function, in bf16, with a fast dropout mask.
 
 PEFT's forward clones the base's output, multiplies and adds in separate passes, and takes the dropout mask from
 `bernoulli_`: on a CPU that alone was 28 % of a step (SmolLM2-135M, r = 16, measured). The result is the same, and so is
@@ -19,7 +19,7 @@ from .cpu_dropout import dropout_mask
 
 
 def fuse_lora_layers(net: torch.nn.Module) -> int:
-    """Replaces the forward of every plain LoRA layer while autocast is on; returns how many there are."""
+    """Replaces the forward of every plain LoRA layer while autocast is on. Returns the number of layers."""
     layers = [
         module for module in net.modules() if isinstance(module, (Linear, Linear4bit)) and not module.lora_variant
     ]
@@ -29,7 +29,7 @@ def fuse_lora_layers(net: torch.nn.Module) -> int:
 
 
 class _Forward:
-    """A layer's `forward`; PEFT's own where the adapter is disabled or merged, or autocast is off."""
+    """A layer's `forward`. Uses PEFT's if the adapter is disabled or merged, or if autocast is off."""
 
     def __init__(self, layer: LoraLayer) -> None:
         self.layer, self.peft_forward = layer, layer.forward

@@ -1,8 +1,9 @@
-"""liger-kernel's RMSNorm, SwiGLU and rotary embedding on a GPU, in place of several small kernels each.
+"""liger-kernel's RMSNorm, SwiGLU and rotary embedding on a GPU, each replacing several small kernels.
 
-Each is used only where it equals the model's own: `install` compares outputs and gradients at the model's widths, on a
-few random tokens. Architectures differ in details (Gemma's norm adds 1 to its weight, some rotary embeddings
-interleave), and versions of the library may. What differs or fails stays off, and the job's log says which are on.
+Each is used only if it computes the same as the model's own: `install` compares outputs and gradients at the model's
+widths, on a few random tokens. Architectures differ in details (Gemma's norm adds 1 to its weight, some rotary
+embeddings interleave), and so may versions of the library. Kernels that differ or fail are not used; the job's log
+lists those in use.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ import torch
 from ..model import precision
 
 TOLERANCE = 0.02
-"""Of the relative error: bf16 rounds each value by up to 0.004 of it, a few times in a row."""
+"""Maximum relative error: bf16 rounds each value by up to 0.4%, several times in a row."""
 TOKENS = 5
 MAX_WIDTH = 65_536
-"""The most columns that its kernels accept."""
+"""The maximum number of columns that its kernels accept."""
 CASTING = (("llama", 0.0), ("gemma", 1.0))
-"""How RMSNorms cast, and what they add to their weight."""
+"""How RMSNorms cast values, and what they add to their weight."""
 
 Tensors = Sequence[torch.Tensor]
 Function = Callable[..., torch.Tensor | Tensors]
@@ -49,7 +50,8 @@ class Installed:
 
 
 def install(net: torch.nn.Module, device: torch.device) -> Installed:
-    """Replaces what equals the model's own, in `net` and, for the rotary embedding, in its module of transformers."""
+    """Installs the kernels that compute the same as the model's own, in `net` and, for the rotary embedding, in the
+    model's module in transformers."""
     installed = Installed()
     if importlib.util.find_spec("liger_kernel") is None or os.environ.get("TUNEBASE_LIGER") == "0":
         return installed
@@ -58,7 +60,7 @@ def install(net: torch.nn.Module, device: torch.device) -> Installed:
         for name, replace in (("RMSNorm", _replace_norms), ("SwiGLU", _replace_mlps), ("RoPE", _replace_rotary)):
             try:
                 reason = replace(net, device)
-            except Exception as error:  # of the library, Triton's compiler, or a module with other arguments
+            except Exception as error:  # from the library, Triton's compiler, or a module with other arguments
                 reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
             if reason is None:
                 installed.on.append(name)
@@ -79,7 +81,7 @@ class _Norm:
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         from liger_kernel.ops import LigerRMSNormFunction
 
-        # Not in place: the residual connection reads the gradient, too.
+        # Not in place, because the residual connection also reads the gradient.
         normed: torch.Tensor = LigerRMSNormFunction.apply(
             x, self.module.weight, _epsilon(self.module), self.offset, self.casting, False
         )
@@ -87,7 +89,7 @@ class _Norm:
 
 
 def _replace_norms(net: torch.nn.Module, device: torch.device) -> str | None:
-    """Returns None if all are replaced, the reason if not, and "" if there are none."""
+    """Returns None if all were replaced, "" if there are none, and otherwise the reason."""
     kinds: dict[tuple[type, int, float], list[Any]] = {}
     module: Any
     for module in net.modules():
@@ -109,7 +111,7 @@ def _replace_norms(net: torch.nn.Module, device: torch.device) -> str | None:
 
 
 def _epsilon(module: Any) -> float:
-    """0: it is none of the norms that are replaced."""
+    """0: the norm is not replaced."""
     epsilon = getattr(module, "variance_epsilon", getattr(module, "eps", None))
     return epsilon if isinstance(epsilon, float) else 0.0
 
@@ -163,7 +165,7 @@ def _is_swiglu(module: Any) -> bool:
 
 
 class _Rotary:
-    """In place of `apply_rotary_pos_emb` of a model's module; `own` is the module's."""
+    """Replaces `apply_rotary_pos_emb` in a model's module; `own` is the original."""
 
     def __init__(self, own: Function) -> None:
         self.own = own
@@ -175,7 +177,7 @@ class _Rotary:
             return self.own(q, k, cos, sin, unsqueeze_dim)
         from liger_kernel.ops import LigerRopeFunction
 
-        # It writes into what it gets.
+        # The kernel writes into its inputs.
         return LigerRopeFunction.apply(q.clone(), k.clone(), cos, sin)
 
 
@@ -189,7 +191,7 @@ def _replace_rotary(net: torch.nn.Module, device: torch.device) -> str | None:
     own = own.own if isinstance(own, _Rotary) else own
     heads = attention.config.num_attention_heads, attention.config.num_key_value_heads
     inputs = [_random(device, 2, TOKENS, count, int(attention.head_dim)) for count in heads]
-    for rows in (1, 2):  # of positions: all rows may have the same, or each its own
+    for rows in (1, 2):  # rows of positions: one for all rows, or one per row
         positions = torch.arange(TOKENS, device=device) + 7 * torch.arange(rows, device=device)[:, None]
         angles = embedding(inputs[0], positions)
         error = difference(partial(_rotate, own, *angles), partial(_rotate, _Rotary(own), *angles), inputs)
@@ -200,7 +202,7 @@ def _replace_rotary(net: torch.nn.Module, device: torch.device) -> str | None:
 
 
 def _rotate(function: Function, cos: torch.Tensor, sin: torch.Tensor, *states: torch.Tensor) -> Any:
-    """As attention calls it: with views of [rows, tokens, heads, size]."""
+    """Calls it like attention does, with views of [rows, tokens, heads, size]."""
     return function(*(state.transpose(1, 2) for state in states), cos, sin)
 
 
@@ -223,13 +225,13 @@ def difference(own: Function, ours: Function, inputs: Tensors) -> float:
 
 
 def _outputs_and_gradients(function: Function, inputs: Tensors) -> list[torch.Tensor]:
-    """In fp32."""
+    """Outputs and gradients in fp32."""
     leaves = [given.clone().requires_grad_() for given in inputs]
-    # Not the leaves themselves, which nothing may write into.
+    # Not the leaves themselves, which must not be modified.
     result = function(*(leaf * 1 for leaf in leaves))
     outputs = [result] if isinstance(result, torch.Tensor) else list(result)
     copies = [out.detach().float() for out in outputs]
-    # Another gradient for each value.
+    # A different gradient for each value.
     weights = [torch.linspace(-1, 2, out.numel(), device=out.device).view(out.shape).to(out.dtype) for out in outputs]
     return [*copies, *(gradient.float() for gradient in torch.autograd.grad(outputs, leaves, weights))]
 

@@ -1,8 +1,8 @@
-"""Attention over rows that follow each other in one sequence without padding, in which each row sees only itself.
+"""Attention over rows that are packed into one sequence without padding. Each row attends only to itself.
 
-transformers passes `cu_seq_lens_q`, where each row starts, to the attention that a model is configured with. On a GPU
-that is torch's varlen kernel; elsewhere it is `sdpa`, row by row. It is off by default, and stays off for a model in
-which rows would leak into each other, such as one whose layers mix tokens in another way.
+transformers passes `cu_seq_lens_q`, the start of each row, to the attention function of the model. On a GPU, that is
+torch's varlen kernel; elsewhere, `sdpa` row by row. It is off by default, and stays off for models in which rows would
+leak into each other, such as those whose layers mix tokens in other ways.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 NAME = "tunebase_packed"
 TOLERANCE = 0.02
-"""Of a token's loss: bf16 rounds, while the text of another row changes far more."""
+"""Maximum difference in a token's loss. Rounding to bf16 stays below it; text leaking from another row does not."""
 
 
 def enable(net: Any, losses: Callable[[list[list[int]], bool], torch.Tensor]) -> str | None:
-    """Configures `net` for packed rows. Returns why it cannot be, or None.
+    """Configures `net` for packed rows. Returns why that is not possible, or None.
 
-    `losses`: of each token of some rows, in one packed sequence or in a batch.
+    `losses`: computes the loss of each token of some rows, packed into one sequence or as a batch.
     """
     config = net.config
     layers = getattr(config, "layer_types", None) or ["full_attention"]
@@ -48,7 +48,7 @@ def enable(net: Any, losses: Callable[[list[list[int]], bool], torch.Tensor]) ->
 
 
 def _mask(*args: Any, attention_mask: torch.Tensor | None, allow_is_causal_skip: bool, **kwargs: Any) -> Any:
-    """transformers' mask; none for packed rows, whose mask of [tokens, tokens] would take hundreds of MB."""
+    """transformers' mask, but none for packed rows, whose mask of [tokens, tokens] would take hundreds of MB."""
     if attention_mask is None and not allow_is_causal_skip:
         return None
     return sdpa_mask(*args, attention_mask=attention_mask, allow_is_causal_skip=allow_is_causal_skip, **kwargs)

@@ -37,10 +37,10 @@ class BaseModel:
     path: Path
     revision: str | None
     hub_id: str | None = None
-    """On the hub: `path` has the configuration and the tokenizer, and the weights only after `fetch_weights`."""
+    """A model on the hub. `path` has the configuration and the tokenizer; the weights only after `fetch_weights`."""
 
     def fetch_weights(self, report: hub.Report) -> Path:
-        """`path`, complete with the weights. Raises TrainerError as `hub.fetch` does."""
+        """Downloads the weights and returns `path`. Raises the same errors as `hub.fetch`."""
         if self.hub_id is not None:
             hub.fetch(self.hub_id, self.revision, hub.METADATA + hub.WEIGHTS, report)
             if not any(self.path.glob("*.safetensors")):
@@ -53,7 +53,7 @@ class BaseModel:
 
 
 def cache_root() -> Path:
-    """Where models are cached: on the network volume if there is one."""
+    """The cache directory: on the network volume, if there is one."""
     if named := os.environ.get("TUNEBASE_MODEL_CACHE"):
         return Path(named)
     volume = Path("/runpod-volume")
@@ -61,7 +61,7 @@ def cache_root() -> Path:
 
 
 def resolve(source: str, revision: str | None = None) -> BaseModel:
-    """Finds a base model: of one on the hub it fetches the small files; a packaged one it converts once.
+    """Finds a base model. Downloads the small files of a hub model; converts a packaged model once.
 
     Raises TrainerError `base_model_not_found`, `base_model_unreachable` or `disk_full`.
     """
@@ -87,7 +87,7 @@ def resolve(source: str, revision: str | None = None) -> BaseModel:
 
 
 def _packaged(package: str, revision: str | None) -> BaseModel:
-    """A package with one GGUF file, converted to safetensors once and cached by version."""
+    """A model in a package with one GGUF file, which is converted to safetensors once and cached by version."""
     try:
         version = importlib.metadata.version(package)
         spec = importlib.util.find_spec(package.replace("-", "_"))
@@ -124,9 +124,11 @@ def _packaged(package: str, revision: str | None) -> BaseModel:
 
 
 def _convert(gguf: Path, target: Path) -> None:
-    """Writes the model as bf16 safetensors to a temporary directory and renames it, so that it is complete or absent.
+    """Writes the model as bf16 safetensors to a temporary directory and renames it, so that it is either complete or
+    absent.
 
-    A model loaded from GGUF refuses `save_pretrained`; a fresh one of the same config gets its weights and is saved.
+    A model loaded from GGUF does not support `save_pretrained`, so its weights are copied into a new model of the same
+    config.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer

@@ -1,4 +1,4 @@
-"""Makes room in the cache of quantized models: a new library version leaves old entries that nothing reads."""
+"""Frees space in the cache of quantized models. A new library version leaves unused entries behind."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 MAX_AGE_DAYS = 90
-# A training reads its entry while it starts; entries that were used this recently are never removed.
+# A run reads its entry while it starts, so entries that were used this recently are never removed.
 IN_USE_DAYS = 1
 
 
@@ -19,15 +19,15 @@ def mark_used(marker: Path) -> None:
     """Records the use of the entry that `marker`, a file in it, belongs to."""
     try:
         os.utime(marker)
-    except OSError as error:  # a read-only volume: its entries seem as old as they are
+    except OSError as error:  # a read-only volume: its entries keep their old times
         log.info("could not record the use of %s: %s", marker.parent, error)
 
 
 def prune(root: Path, marker: str, needed: float) -> list[str]:
-    """Removes entries that were not used for MAX_AGE_DAYS, and the oldest until `needed` bytes are free.
+    """Removes entries that were not used for MAX_AGE_DAYS, then the oldest ones until `needed` bytes are free.
 
-    Entries are the directories below `root` with a file `marker`, whose time is that of their last use. Returns the
-    names of the removed entries.
+    Entries are the directories below `root` with a file `marker`, whose modification time is their last use. Returns
+    the names of the removed entries.
     """
     now, removed = time.time(), list[str]()
     ages = sorted(((now - file.stat().st_mtime) / 86400, file.parent) for file in root.glob(f"nf4-*/{marker}"))

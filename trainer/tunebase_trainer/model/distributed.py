@@ -1,8 +1,8 @@
 """One process per GPU, each with the whole base and its share of a step's rows (DDP).
 
-The process that the worker starts becomes torchrun's agent; its children, the ranks, train. Only rank 0 reports and
-saves. Whatever depends on a clock or a signal is decided collectively: a rank that stopped by itself would leave the
-others waiting for its gradients.
+The process that the worker starts becomes torchrun's agent, and its children, the ranks, train. Only rank 0 reports and
+saves. Decisions that depend on a clock or a signal are collective: if one rank stopped alone, the others would wait for
+its gradients.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def is_distributed() -> bool:
 
 
 def check_batch_size(batch_size: int, gpus: int) -> None:
-    """Raises TrainerError `invalid_input` unless every GPU gets the same number of rows of a batch."""
+    """Raises TrainerError `invalid_input` unless a batch can be divided evenly among the GPUs."""
     if batch_size % gpus:
         divisor = max(n for n in range(1, gpus + 1) if batch_size % n == 0)
         raise TrainerError(
@@ -52,24 +52,26 @@ def check_batch_size(batch_size: int, gpus: int) -> None:
 
 
 class RestartNeeded(Exception):
-    """A GPU ran out of memory. Its rank cannot continue by itself: the others wait for it in a collective operation."""
+    """A GPU ran out of memory. Its rank cannot continue alone, because the others wait for it in a collective
+    operation."""
 
     def __init__(self, micro_batch_tokens: int) -> None:
         super().__init__(micro_batch_tokens)
         self.micro_batch_tokens = micro_batch_tokens
-        """The most tokens per micro-batch to continue with."""
+        """The maximum tokens per micro-batch after the restart."""
 
 
 def request_restart(spec: str, restart: RestartNeeded) -> None:
-    """Has `launch` start all ranks again when this one has exited. What other ranks report meanwhile is no failure."""
+    """Makes `launch` restart all ranks when this one has exited. Errors that other ranks report meanwhile are
+    ignored."""
     claim_first_failure(spec)
     Path(f"{spec}.restart").write_text(str(restart.micro_batch_tokens))
 
 
 def _next_spec(spec: str, elapsed: float, report: Callable[..., None]) -> bool:
-    """Rewrites the spec for the restart that a rank has requested; False: none has.
+    """Rewrites the spec for the restart that a rank has requested. Returns False if none has.
 
-    The run continues from the newest checkpoint that is complete on disk, or from the one that it was started with.
+    The run continues from the newest complete checkpoint on disk, or from the one that it was started with.
     """
     try:
         micro_batch_tokens = int(Path(f"{spec}.restart").read_text())
@@ -77,7 +79,7 @@ def _next_spec(spec: str, elapsed: float, report: Callable[..., None]) -> bool:
         return False
     content = json.loads(Path(spec).read_text())
     if micro_batch_tokens >= content.get("micro_batch_tokens", math.inf):
-        return False  # never the same again
+        return False  # never retry the same size
     complete = {int(file.parent.name.split("-")[-1]): file.parent for file in _complete_checkpoints(content)}
     resume = str(complete[max(complete)]) if complete else content["resume"]
     seconds = content.get("seconds")
@@ -105,21 +107,21 @@ def _complete_checkpoints(spec: dict[str, Any]) -> list[Path]:
 
 
 def launch(script: str, spec: str, processes: int, events_fd: int, report: Callable[..., None]) -> int:
-    """Runs `script SPEC` in `processes` processes until they have exited; returns the exit status for this one.
+    """Runs `script SPEC` in `processes` processes until they have exited. Returns the exit status for this one.
 
-    SIGTERM is forwarded, and the ranks may take their time: torchrun itself would kill them after 30 seconds. If a GPU
-    runs out of memory, all ranks start again with smaller micro-batches.
+    Forwards SIGTERM and waits for the ranks, which torchrun itself would kill after 30 seconds. If a GPU runs out of
+    memory, restarts all ranks with smaller micro-batches.
     """
-    # torchrun would set it to 1, and the base model is quantized on the CPU when it is sharded.
+    # torchrun would set it to 1, but a sharded base model is quantized on the CPU.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
-    # A file descriptor does not survive torchrun's process start; its path does.
+    # A file descriptor is not inherited through torchrun; its path works.
     os.environ["TUNEBASE_EVENTS_PATH"] = f"/proc/{os.getpid()}/fd/{events_fd}"
     signal.signal(signal.SIGTERM, _forward_sigterm)
     started = time.monotonic()
     while (code := _run_ranks(script, spec, processes)) != 0 and _next_spec(spec, time.monotonic() - started, report):
         started = time.monotonic()
-    if code < 0:  # this process exits as they did
-        with suppress(OSError):  # SIGKILL's handler cannot be set
+    if code < 0:  # this process exits by the same signal
+        with suppress(OSError):  # a handler for SIGKILL cannot be set
             signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
     return code
@@ -142,7 +144,7 @@ def _forward_sigterm(number: int, frame: FrameType | None) -> None:
     import psutil
 
     children = psutil.Process().children()
-    if not children:  # there is no rank yet that could save anything
+    if not children:  # no rank has started yet, so there is nothing to save
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
     for child in children:
@@ -158,20 +160,20 @@ def init() -> None:
 
     if torch.cuda.is_available():
         torch.cuda.set_device(local_rank())
-    # The ranks wait for each other while each loads a large base in turn; a rank that dies ends them all at once.
+    # The ranks wait while each loads a large base in turn. If a rank dies, all of them end at once.
     torch.distributed.init_process_group(
         "nccl" if torch.cuda.is_available() else "gloo", timeout=datetime.timedelta(hours=2)
     )
 
 
 def exclude_frozen_from_ddp(net: Any) -> None:
-    """Keeps DDP from broadcasting rank 0's base weights: each rank has its own part of a sharded base."""
+    """Keeps DDP from broadcasting rank 0's base weights, because each rank has its own shard."""
     frozen = [name for name, weight in net.named_parameters() if not weight.requires_grad]
     net._ddp_params_and_buffers_to_ignore = frozen
 
 
 def shutdown() -> None:
-    """After the last collective operation."""
+    """Call after the last collective operation."""
     if is_distributed():
         import torch
 
@@ -219,7 +221,7 @@ def any_rank(condition: bool) -> bool:
 
 
 def claim_first_failure(spec: str) -> bool:
-    """Whether this rank is the first to fail: errors that follow on other ranks are not the cause."""
+    """Whether this rank is the first to fail. Later errors on other ranks are consequences."""
     if not is_distributed():
         return True
     try:

@@ -1,9 +1,9 @@
-"""An unquantized base model sharded over several GPUs by torch's FSDP2: each rank keeps a part of every layer.
+"""An unquantized base model sharded across GPUs by torch's FSDP2: each rank holds a shard of every layer.
 
-The base is frozen: FSDP2 gathers its layers, and has no gradients to reduce. LoRA is added afterwards, so FSDP2 does
-not manage the adapter, which is complete on every rank and trained with DDP, as on a base in NF4 (sharded_base.py).
-Embeddings, the output projection and the final norm are complete too: the loss reads the projection outside of the
-model's forward pass.
+The base is frozen, so FSDP2 only gathers its layers and has no gradients to reduce. LoRA is added afterwards, so FSDP2
+does not manage the adapter, which is replicated on every rank and trained with DDP, as with a base in NF4
+(sharded_base.py). Embeddings, the output projection and the final norm are replicated too, because the loss reads the
+projection outside the model's forward pass.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ def mesh_of_all_ranks() -> DeviceMesh:
 
 
 def shard(net: PreTrainedModel, mesh: DeviceMesh) -> None:
-    """Moves this rank's part of a model on the CPU, and everything that is not sharded, to the mesh's device.
+    """Moves this rank's shard of a model on the CPU, and everything that is not sharded, to the mesh's device.
 
-    A layer is on the device completely only while it is divided. Every rank must run the same number of forward passes.
+    A complete layer is on the device only while it is being sharded. Every rank must run the same number of forward
+    passes.
     """
     decoder = net.get_decoder()
     complete = set(decoder.parameters())
     for layer in decoder.layers:
         complete -= set(layer.parameters())
         fully_shard(layer, mesh=mesh)
-    # As their root, so that FSDP2 gathers a layer while another one computes.
+    # The model is their root, so that FSDP2 prefetches a layer while another one computes.
     fully_shard(decoder, mesh=mesh, ignored_params=complete)
     if torch.cuda.is_available():
         torch.nn.Module.to(net, torch.device("cuda", torch.cuda.current_device()))

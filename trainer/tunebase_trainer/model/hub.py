@@ -14,7 +14,7 @@ from ..text import counted
 from .locking import lock
 
 Report = Callable[[str], None]
-"""Takes a line for the job's log."""
+"""Receives lines for the job's log."""
 
 METADATA = ["*.json", "*.jinja", "*.txt", "*.model"]
 WEIGHTS = ["*.safetensors"]
@@ -24,10 +24,10 @@ PROGRESS_SECONDS = 20.0
 
 
 def fetch(source: str, revision: str | None, patterns: list[str], report: Report) -> Path:
-    """The snapshot's directory with all files that match `patterns`; reports the progress of a long download.
+    """Downloads all files that match `patterns` and returns the snapshot's directory. Reports the progress of long
+    downloads.
 
-    One worker of those that share the cache downloads, the others wait for it. Without a connection, files that are
-    already there are enough.
+    Of the workers that share a cache, one downloads and the others wait. Works offline if the files are already cached.
 
     Raises TrainerError `base_model_not_found`, `base_model_unreachable` or `disk_full`.
     """
@@ -61,12 +61,14 @@ def _explain(source: str, revision: str | None, error: Exception) -> TrainerErro
 
     what = f"The base model {source!r} (revision {revision or 'main'})"
     if is_disk_full(error):
-        return TrainerError("disk_full", f"{what} did not fit the worker's disk.", "The operator must provide more.")
+        return TrainerError(
+            "disk_full", f"{what} did not fit the worker's disk.", "The operator must provide more disk space."
+        )
     if isinstance(error, errors.GatedRepoError):
         return TrainerError(
             "base_model_not_found",
             f"{what} is gated: its license must be accepted first.",
-            f"The operator must accept the license at https://huggingface.co/{source} and set HF_TOKEN of that account "
+            f"The operator must accept the license at https://huggingface.co/{source} and set that account's HF_TOKEN "
             "on the RunPod endpoint.",
         )
     if isinstance(error, errors.RevisionNotFoundError):
@@ -77,7 +79,7 @@ def _explain(source: str, revision: str | None, error: Exception) -> TrainerErro
         return TrainerError(
             "base_model_not_found",
             f"{what} does not exist on the Hugging Face hub, or is private.",
-            "The operator must correct base_models.source, or set HF_TOKEN of an account that may read it.",
+            "The operator must correct base_models.source, or set the HF_TOKEN of an account with access.",
         )
     if isinstance(error, errors.HFValidationError):
         return TrainerError(
@@ -94,13 +96,13 @@ def _explain(source: str, revision: str | None, error: Exception) -> TrainerErro
     return TrainerError(
         "base_model_unreachable",
         f"{what} could not be downloaded ({type(error).__name__}).",
-        "The Hugging Face hub did not answer, or the connection broke. The job is tried again.",
+        "The Hugging Face hub did not respond, or the connection was lost. The job will be retried.",
     )
 
 
 @contextmanager
 def _progress(folder: Path, total: int, report: Report) -> Iterator[None]:
-    """Reports the bytes of a download that takes longer than PROGRESS_SECONDS, from the size of its files."""
+    """Reports the progress of a download that takes longer than PROGRESS_SECONDS, from the size of its files."""
     if total == 0:
         yield
         return
@@ -132,11 +134,12 @@ def download_progress(received: int, total: int, seconds: float) -> str:
 
 
 def _disk_bytes(folder: Path) -> int:
-    """What the files in `folder` take on disk: a download may reserve a file's whole size before it has the bytes."""
+    """The disk usage of the files in `folder`. A download may preallocate a file, so its length does not show
+    progress."""
     size = 0
     for file in folder.glob("blobs/*"):
         try:
             size += file.stat().st_blocks * 512
         except FileNotFoundError:
-            pass  # it was renamed meanwhile
+            pass  # it was renamed in the meantime
     return size

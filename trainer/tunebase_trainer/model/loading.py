@@ -18,10 +18,11 @@ from .quantization import Nf4Config
 def load_quantized(
     path: Path, revision: str | None = None, fetch_weights: Callable[[], object] = lambda: None
 ) -> tuple[PreTrainedModel, bool]:
-    """The base in NF4 with double quantization, including routed experts, computing in bf16, on this process's device.
+    """Loads the base in NF4 with double quantization, including routed experts, computing in bf16, on this process's
+    device.
 
-    A model with a revision is cached in quantized form; returns whether it came from the cache. `fetch_weights` is
-    called before the weights are read from `path`, and not if the cache has the model.
+    A model with a revision is cached in quantized form. Also returns whether it came from the cache. `fetch_weights` is
+    called before the weights are read from `path`, but not if the model is cached.
     """
     load = partial(_load, device=_own_device())
     net, cached = quantized_cache.load(path, revision, partial(_fetch_and_load, fetch_weights, load), read=load)
@@ -29,13 +30,14 @@ def load_quantized(
 
 
 def load_unquantized(path: Path, fetch_weights: Callable[[], object] = lambda: None) -> PreTrainedModel:
-    """The base in the number format that it computes in, on this process's device."""
+    """Loads the base unquantized, in the compute dtype, on this process's device."""
     fetch_weights()
     return prepare_for_training(_load(path, _own_device(), nf4=False))
 
 
 def load_unquantized_sharded(path: Path, fetch_weights: Callable[[], object] = lambda: None) -> PreTrainedModel:
-    """The same, sharded over the ranks (fsdp_base.py). They load it in turn, so main memory holds it only once."""
+    """The same, sharded across the ranks (fsdp_base.py). They load it in turn, so that main memory holds only one
+    copy."""
     from . import fsdp_base
 
     mesh = fsdp_base.mesh_of_all_ranks()
@@ -51,7 +53,7 @@ def load_unquantized_sharded(path: Path, fetch_weights: Callable[[], object] = l
 def load_quantized_sharded(
     path: Path, revision: str | None = None, fetch_weights: Callable[[], object] = lambda: None
 ) -> tuple[PreTrainedModel, bool]:
-    """The base in NF4, sharded over the ranks (sharded_base.py), which load it in turn."""
+    """The base in NF4, sharded across the ranks (sharded_base.py), which load it in turn."""
     load = partial(_load, device="cpu")
     for turn in range(distributed.world_size()):
         if turn == distributed.rank():
@@ -75,13 +77,14 @@ def prepare_for_training(net: PreTrainedModel) -> PreTrainedModel:
     """Prepares a loaded model for training."""
     net.config.use_cache = False
     if hasattr(net.config, "router_aux_loss_coef"):
-        # The router is frozen: its loss would train nothing, and keep every layer's router logits in memory.
+        # The router is frozen, so its loss would train nothing but keep every layer's router logits in memory.
         net.config.output_router_logits = False
         net.config.router_aux_loss_coef = net.router_aux_loss_coef = 0.0
     for module in net.modules():
         if isinstance(module, Linear4bit):
-            # On a CPU with AVX512-BF16 bitsandbytes repacks the weights at the first validation for a kernel without
-            # gradients, and never back: the gradient norms of all later steps were half of the true ones (measured).
+            # On a CPU with AVX512-BF16, bitsandbytes repacks the weights at the first validation for a kernel without
+            # gradients, and never restores them: the gradient norms of all later steps were half of the true ones
+            # (measured).
             module.support_avx512bf16_for_cpu = False
             module.compute_dtype = precision.compute_dtype()
     if precision.compute_dtype() == torch.float32:
@@ -107,6 +110,6 @@ def _load(path: Path, device: int | str, nf4: bool = True) -> PreTrainedModel:
         output_loading_info=True,
     )
     if missing := sorted(info["missing_keys"]):
-        # transformers would initialize them randomly, and only warn.
+        # transformers would only warn and initialize them randomly.
         raise RuntimeError(f"{len(missing)} weights are not in {path}: {', '.join(missing[:5])}")
     return net

@@ -1,4 +1,4 @@
-"""A lock between the processes of all workers that share a volume."""
+"""A lock shared by the processes of all workers on a volume."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 
 @contextmanager
 def lock(target: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Held by one process while it writes `target`. Calls `on_wait` once if another process holds it.
+    """Locks `target` while it is written. Calls `on_wait` once if another process holds the lock.
 
-    Where this process may not write, as in an image that contains its model, there is nothing to lock.
+    Does nothing if the location is read-only, such as in an image that contains its model.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

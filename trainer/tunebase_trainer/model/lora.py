@@ -31,12 +31,12 @@ def add_lora(
     variant: str = "lora",
     weight_decay: float = 0.0,
 ) -> tuple[PeftModel, int]:
-    """Adds LoRA as the table in targets.py says; returns the model and the number of trainable parameters.
+    """Adds LoRA to the modules that targets.py selects. Returns the model and the number of trainable parameters.
 
     `checkpointing`: the base is sharded, which needs activation checkpointing. `variant`: see `lora_variants.py`.
 
-    It does not call `prepare_model_for_kbit_training`, which casts every unquantized tensor to fp32.
-    Raises TrainerError `invalid_input` where `lora_targets` does not fit the model or the dropout.
+    Does not call `prepare_model_for_kbit_training`, which casts every unquantized tensor to fp32.
+    Raises TrainerError `invalid_input` if `lora_targets` does not suit the model or the dropout.
     """
     chosen = targets.resolve(net, lora_targets)
     if chosen.experts and dropout > 0:
@@ -53,8 +53,8 @@ def add_lora(
         )
     check_variant(variant, chosen, rank=rank, rslora=rslora, weight_decay=weight_decay, sharded=checkpointing)
     if checkpointing or torch.cuda.is_available() or any(True for _ in targets.fused_experts(net)):
-        # Trades a third more time for memory. A CPU has enough memory, but without checkpointing the dequantized
-        # weights of all NF4 experts would be kept for the backward pass.
+        # Saves memory for a third more time. A CPU has enough memory, but without checkpointing the dequantized weights
+        # of all NF4 experts would be kept for the backward pass.
         net.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         net.enable_input_require_grads()
     expected = targets.expected_parameters(net, chosen, adapter_rank(variant, rank))
@@ -100,7 +100,7 @@ def _lora_config(
 
 @contextmanager
 def peft_without_moe_renaming() -> Iterator[None]:
-    """PEFT without its conversion of MoE configs, which renames a shared expert's modules to routed experts."""
+    """Disables PEFT's conversion of MoE configs, which renames a shared expert's modules to routed experts."""
     kept = conversion.convert_peft_config_for_transformers
     conversion.convert_peft_config_for_transformers = lambda *_, **__: None
     try:
@@ -110,9 +110,9 @@ def peft_without_moe_renaming() -> Iterator[None]:
 
 
 def load_earlier_adapter(net: PeftModel, directory: Path) -> None:
-    """Loads an earlier adapter's weights into the fresh one.
+    """Loads an earlier adapter's weights into the new one.
 
-    Raises TrainerError `invalid_input` for an adapter of another shape: PEFT would silently load only what fits.
+    Raises TrainerError `invalid_input` for an adapter of another shape, of which PEFT would silently load only a part.
     """
     weights = load_file(directory / "adapter_model.safetensors")
     own = get_peft_model_state_dict(net, save_embedding_layers=False)
@@ -133,7 +133,7 @@ def save_adapter(net: PeftModel, output: Path, source: str, revision: str | None
 
 
 def set_base_model_name(directory: Path, source: str, revision: str | None) -> None:
-    """Replaces the base model's name in a saved adapter: PEFT writes a directory of this worker."""
+    """Replaces the base model's name in a saved adapter, where PEFT writes a directory of this worker."""
     path = directory / "adapter_config.json"
     config = json.loads(path.read_text()) | {"base_model_name_or_path": source, "revision": revision}
     path.write_text(json.dumps(config, indent=2, sort_keys=True))

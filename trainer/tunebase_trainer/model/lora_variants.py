@@ -1,10 +1,10 @@
-"""Variants of LoRA: `dora` is PEFT's own, `pissa` an initialization that keeps the base model as it is.
+"""Variants of LoRA: `dora` is PEFT's own; `pissa` is an initialization that leaves the base model unchanged.
 
 PiSSA trains the principal singular vectors of each weight W: A and B start as A₀ and B₀, and the base becomes the
-residual W - B₀A₀. PEFT writes that residual into the base model, which it cannot do in NF4, and which would also change
-the model that a run compares with. W + BA - B₀A₀ is the same function: a plain LoRA of twice the rank, whose second
-half is frozen at A₀ and -B₀. PEFT makes the same adapter when it converts PiSSA to LoRA. So every checkpoint loads on
-the unmodified base.
+residual W - B₀A₀. PEFT writes that residual into the base model. That does not work in NF4, and would also change the
+model that a run compares with. W + BA - B₀A₀ is the same function: a plain LoRA of twice the rank, whose second half is
+frozen at A₀ and -B₀. PEFT creates the same adapter when it converts PiSSA to LoRA. So every checkpoint loads on the
+unmodified base.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from peft.utils.integrations import dequantize_module_weight
 from ..errors import TrainerError
 from .targets import Targets
 
-# Larger matrices take a randomized decomposition: more vectors than needed, and some iterations, make it accurate.
+# Larger matrices use a randomized decomposition. Additional vectors and several iterations make it accurate.
 EXACT_SVD_SIZE, OVERSAMPLING, SVD_ITERATIONS = 512, 2, 4
 MAX_PISSA_RANK = 64
-"""The adapter has twice the rank; `training_config.ts` has the same limit."""
+"""The maximum rank, because the adapter has twice as much. `training_config.ts` has the same limit."""
 
 
 def adapter_rank(variant: str, rank: int) -> int:

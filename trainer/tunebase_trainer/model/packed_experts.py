@@ -1,13 +1,13 @@
-"""Corrects PEFT 0.21's LoRA on routed experts that are packed in NF4.
+"""Fixes PEFT 0.21's LoRA on routed experts that are packed in NF4.
 
-PEFT adds its low-rank update as one more parametrization during each forward pass, on top of NF4's. That fails:
+During each forward pass, PEFT adds its low-rank update as another parametrization on top of NF4's. That fails:
 
-- It nests the wrappers of the two parameters in the other order than on plain ones: no plain model could load the
-  adapter.
-- It looks for its parametrization by a class that no longer exists, finds none, and leaves it in place: the update is
-  added once more with each pass.
-- Reading the parameter, for its dtype and in torch's checks, dequantizes it, and the outer wrapper's cache keeps that
-  value without the update for the pass: the inner one of two wrappers learns nothing.
+- It nests the wrappers of the two parameters in the opposite order from plain parameters, so that no plain model could
+  load the adapter.
+- It searches for its parametrization by a class that no longer exists, so it never removes it, and every pass adds the
+  update again.
+- Reading the parameter (for its dtype, and in torch's checks) dequantizes it, and the outer wrapper's cache keeps that
+  value, without the update, for the whole pass. So the inner one of two wrappers learns nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from peft.tuners.lora.layer import ParamWrapper, _LoraFactorsProxy
 
 @contextmanager
 def unpacked_placeholders(net: torch.nn.Module) -> Iterator[None]:
-    """While PEFT adds its wrappers, replaces packed experts by plain parameters of the same shapes, without values."""
+    """Replaces packed experts with plain parameters of the same shapes, without values, while PEFT adds its
+    wrappers."""
     packed = {
         path: module
         for path, module in net.named_modules()

@@ -1,13 +1,13 @@
 """NF4 with double quantization for a whole model: its Linear modules and its fused routed experts.
 
-transformers with bitsandbytes quantizes Linear modules only; a MoE model's experts are 3-D parameters and would stay in
+transformers with bitsandbytes quantizes only Linear modules. A MoE model's experts are 3-D parameters and would stay in
 bf16: 147 instead of 40 GiB for Qwen3-Next-80B. `Nf4Quantizer` makes transformers' loader, which knows how each
-architecture names its experts on disk, quantize them too, one expert after the other: the peak of a load is what has
-been loaded, plus the tensors of the parameter being packed, less than one layer's experts.
+architecture names its experts on disk, quantize them too, one expert at a time. The peak memory of loading is what has
+been loaded plus the tensors of the parameter being packed, which is less than one layer's experts.
 
 A packed parameter uses bitsandbytes' parametrization: reading `experts.gate_up_proj` dequantizes it, so transformers'
 implementations (eager, grouped_mm, batched_mm) work unchanged. The gradient needs the dequantized weights, so such a
-model must train with checkpointing; without it the weights of all layers are kept until the backward pass.
+model must train with checkpointing; otherwise, the weights of all layers are kept until the backward pass.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ FUSED = ("gate_up_proj", "down_proj")
 BLOCK, NESTED_BLOCK = 64, 256
 """Values per scale, and scales per nested scale, as in bitsandbytes."""
 MAX_VALUES = 2**31 - 1
-"""bitsandbytes' kernels count the values of a tensor in 32 bits; beyond that they would read the wrong ones."""
+"""bitsandbytes' kernels index a tensor's values with 32 bits; beyond that, they would read wrong values."""
 KEPT_IN_BF16 = ("in_proj_ba", "shared_expert_gate")
-"""Small Linear modules of Qwen3-Next that compute gates: 4 bits would save a few MB."""
+"""Small Linear modules of Qwen3-Next that compute gates, where 4 bits would save only a few MB."""
 STATE = ("", ".absmax", ".quant_map", ".nested_absmax", ".nested_quant_map", ".quant_state.bitsandbytes__nf4")
 """Suffixes of a packed parameter's tensors in a state dict."""
 
 
 @register_quantization_config(NAME)
 class Nf4Config(BitsAndBytesConfig):  # type: ignore[misc]  # transformers is untyped
-    """Computes in bf16: fp16 overflows in newer models' gates."""
+    """Computes in bf16, because fp16 overflows in newer models' gates."""
 
     def __init__(self, **_: Any) -> None:
         super().__init__(
@@ -58,7 +58,7 @@ class Nf4Config(BitsAndBytesConfig):  # type: ignore[misc]  # transformers is un
 
 
 def is_fused_expert(module: torch.nn.Module, name: str) -> bool:
-    """Whether `name` is a fused experts' parameter of `module`, by its name and shape, whatever the model's class."""
+    """Whether `name` is a fused experts' parameter of `module`, judging by its name and shape, for any model class."""
     parameter = module._parameters.get(name)
     return name in FUSED and parameter is not None and (parameter.dim() == 3 or hasattr(parameter, "quant_state"))
 
@@ -66,7 +66,7 @@ def is_fused_expert(module: torch.nn.Module, name: str) -> bool:
 def pack(experts: list[torch.Tensor]) -> torch.nn.Parameter:
     """Packs the experts' matrices [out, in] into one NF4 parameter whose `quant_state` describes the 3-D tensor.
 
-    Empties `experts` on the way, to free each matrix as soon as it is packed.
+    Empties `experts`, to free each matrix as soon as it is packed.
     """
     count, (rows, columns), dtype, device = len(experts), experts[0].shape, experts[0].dtype, experts[0].device
     size = rows * columns
@@ -124,7 +124,7 @@ class PackExperts(ConversionOps):  # type: ignore[misc]
 
 
 class QuantizeOrPack(Bnb4bitQuantize):  # type: ignore[misc]
-    """bitsandbytes' conversion for a Linear's weight; packs experts that are fused on disk, keeps packed ones."""
+    """bitsandbytes' conversion for a Linear's weight. Packs experts that are fused on disk, and keeps packed ones."""
 
     def convert(self, input_dict: dict[str, Any], **more: Any) -> dict[str, Any]:
         ((name, value),) = input_dict.items()
@@ -165,7 +165,7 @@ class Nf4Quantizer(Bnb4BitHfQuantizer):  # type: ignore[misc]
     def get_modules_to_not_convert(
         self, model: Any, skip_modules: list[str] | None = None, keep_in_fp32_modules: list[str] | None = None
     ) -> list[str]:
-        """Keeps the output projection in bf16, as transformers does, and gates."""
+        """Keeps gates in bf16, and the output projection, like transformers."""
         kept: list[str] = super().get_modules_to_not_convert(
             model, [*(skip_modules or []), *KEPT_IN_BF16], keep_in_fp32_modules, add_default_skips=True
         )
@@ -175,7 +175,7 @@ class Nf4Quantizer(Bnb4BitHfQuantizer):  # type: ignore[misc]
         return QuantizeOrPack(self)
 
     def update_weight_conversions(self, weight_conversions: list[Any], model: Any) -> list[Any]:
-        """Packs where transformers would stack the experts, and restores packed ones."""
+        """Packs the experts instead of stacking them, and restores packed ones."""
         changed = [
             converter.copy(converter._original_source_patterns, converter._original_target_patterns, operations=[op])
             if (op := self._packs(converter)) is not None

@@ -1,8 +1,8 @@
-"""Caches base models in NF4 on the volume: the next worker reads a quarter of the bytes, and quantizes nothing.
+"""Caches base models in NF4 on the volume, so that the next worker reads a quarter of the bytes and does not quantize.
 
-Only models with a revision are cached; a plain directory may change under its name. The key contains the revision, the
-quantization, the number format of the computation, and the library versions. An entry is written to a temporary
-directory, under a lock, and renamed: it is complete or absent.
+Only models with a revision are cached, because the contents of a plain directory may change. The key contains the
+revision, the quantization, the compute dtype, and the library versions. An entry is written to a temporary directory,
+under a lock, and then renamed, so that it is either complete or absent.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ KEYED = ("bitsandbytes", "torch", "transformers")
 
 
 def cache_path(path: Path, revision: str) -> Path:
-    """The entry of the model at `path` with this revision."""
+    """The cache entry for the model at `path` with this revision."""
     key = {
         "config": json.loads((path / "config.json").read_text()),
         "revision": revision,
         "quantization": "nf4, double",
-        # The quantization state contains the type to which the weights are dequantized.
+        # The quantization state contains the dtype to which the weights are dequantized.
         "dtype": str(precision.compute_dtype()),
         "format": FORMAT,
         "versions": {name: importlib.metadata.version(name) for name in KEYED},
@@ -49,9 +49,9 @@ def cache_path(path: Path, revision: str) -> Path:
 def load(
     path: Path, revision: str | None, quantize: Callable[[Path], Any], read: Callable[[Path], Any]
 ) -> tuple[Any, bool]:
-    """The model from the cache with `read`, else from `path` with `quantize`, and then cached.
+    """Loads the model from the cache with `read`, or else from `path` with `quantize`, and then caches it.
 
-    Returns it, and whether it came from the cache. A broken entry, or too little disk space, is a warning.
+    Returns the model, and whether it came from the cache. A damaged entry or too little disk space is only a warning.
     """
     if revision is None:
         return quantize(path), False
@@ -59,10 +59,10 @@ def load(
     if (net := _read(target, read)) is not None:
         return net, True
     with lock(target):
-        if (net := _read(target, read)) is not None:  # another worker has written it meanwhile
+        if (net := _read(target, read)) is not None:  # another worker has written it in the meantime
             return net, True
         for stale in (target, *target.parent.glob(f".{target.name}.*.part")):
-            shutil.rmtree(stale, ignore_errors=True)  # broken, or of a worker that died: we hold the lock
+            shutil.rmtree(stale, ignore_errors=True)  # damaged, or left by a worker that died, because we hold the lock
         net = quantize(path)
         _write(net, target)
     return net, False
@@ -77,7 +77,7 @@ def _read(target: Path, read: Callable[[Path], Any]) -> Any | None:
         return read(target)
     except FileNotFoundError:
         return None
-    except Exception as error:  # whatever is wrong with it, it is written again
+    except Exception as error:  # whatever the problem, the entry is rebuilt
         from ..gpu_errors import is_out_of_gpu_memory
 
         if is_out_of_gpu_memory(error):
@@ -96,7 +96,7 @@ def _write(net: Any, target: Path) -> None:
         prune(target.parent, COMPLETE_FILE, 1.05 * size)
         if (free := shutil.disk_usage(target.parent).free) < 1.05 * size:
             log.warning(
-                "the quantized model is not cached: it has %.1f GB, and %.1f GB are free", size / 1e9, free / 1e9
+                "the quantized model is not cached: it needs %.1f GB, but %.1f GB are free", size / 1e9, free / 1e9
             )
             return
         part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
@@ -107,7 +107,7 @@ def _write(net: Any, target: Path) -> None:
         (part / COMPLETE_FILE).write_text(json.dumps({file.name: file.stat().st_size for file in part.iterdir()}))
         part.chmod(0o755)
         part.rename(target)
-    except Exception as error:  # safetensors has its own for a full disk; the model itself is loaded
+    except Exception as error:  # safetensors raises its own error for a full disk; the model is already loaded
         log.warning("the quantized model could not be cached: %s", error)
     finally:
         if part is not None:

@@ -1,11 +1,11 @@
-"""A base model in NF4 sharded over several GPUs: a rank keeps a part of every layer, and one complete layer at a time.
+"""A base model in NF4 sharded across GPUs: each rank holds a shard of every layer, and one complete layer at a time.
 
-The base is frozen, so only bytes are sharded: there are no gradients and no optimizer state. (torch's FSDP shards
-parameters that it can flatten or turn into DTensors. Packed experts under bitsandbytes' parametrization are neither;
-fsdp_base.py shards an unquantized base with it.)
+The base is frozen, so only its bytes are sharded: there are no gradients and no optimizer state. (torch's FSDP shards
+parameters that it can flatten or convert to DTensors, which is not possible for packed experts under bitsandbytes'
+parametrization. fsdp_base.py uses it for an unquantized base.)
 The packed weights of a layer are views of one buffer. Before the layer runs, in the forward pass and when checkpointing
-recomputes it, the ranks gather the buffer and release the previous layer's, whose backward pass is over by then.
-Everything else (embeddings, norms, scales, the adapter) is complete on every rank.
+recomputes it, the ranks gather the buffer and release that of the previous layer, whose backward pass is complete by
+then. Everything else (embeddings, norms, scales, the adapter) is replicated on every rank.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from transformers import PreTrainedModel
 from . import distributed
 
 ALIGNED = 512
-"""Each weight starts at a multiple of this many bytes, as with torch's allocator; kernels use vector loads."""
+"""Each weight starts at a multiple of this many bytes, as with torch's allocator, because kernels use vector loads."""
 
 
 class ShardedLayer:
-    """The packed weights of one layer, of which this rank keeps a part on `device`."""
+    """The packed weights of one layer, of which this rank holds a shard on `device`."""
 
     def __init__(self, layer: torch.nn.Module, device: torch.device) -> None:
         weights = [weight for weight in layer.parameters() if weight.dtype == torch.uint8]
@@ -48,7 +48,8 @@ class ShardedLayer:
         torch.distributed.all_gather_into_tensor(self.whole, self.own)
 
     def release(self) -> None:
-        """Frees the buffer. Tensors that autograd saved are views of it, and valid again after the next `gather`."""
+        """Frees the buffer. Tensors that autograd saved are views of it, which become valid again after the next
+        `gather`."""
         self.whole.untyped_storage().resize_(0)
 
     @property
@@ -57,7 +58,7 @@ class ShardedLayer:
 
 
 def shard(net: PreTrainedModel, device: torch.device) -> list[ShardedLayer]:
-    """Moves this rank's part of a model on the CPU, and everything that is not sharded, to `device`.
+    """Moves this rank's shard of a model on the CPU, and everything that is not sharded, to `device`.
 
     The model must train with checkpointing, and every rank must run the same number of forward passes.
     """
@@ -71,12 +72,12 @@ def shard(net: PreTrainedModel, device: torch.device) -> list[ShardedLayer]:
             layer.gather()
 
     for module, layer in zip(net.get_decoder().layers, layers, strict=True):
-        # On the children: a layer's own hooks are not called when checkpointing recomputes it.
+        # On the children, because a layer's own hooks are not called when checkpointing recomputes it.
         for part in module.children():
             part.register_forward_pre_hook(partial(gather_only, layer))
     torch.nn.Module.to(net, device)
     for module in net.modules():
         if (state := getattr(module, "quant_state", None)) is not None:
             state.to(device)
-    net.hf_device_map = {"": device}  # accelerate refuses to train a quantized model that seems to be on another device
+    net.hf_device_map = {"": device}  # accelerate rejects a quantized model that seems to be on another device
     return layers

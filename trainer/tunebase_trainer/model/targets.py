@@ -1,7 +1,7 @@
-"""What LoRA trains, by architecture.
+"""The modules that LoRA trains, by architecture.
 
-An adapter with default targets loads in stock PEFT, for every architecture here (tested). PEFT 0.21 rewrites any
-gate/up/down name of a MoE model to all routed experts, so its shared expert is an option, not part of the default.
+An adapter with default targets loads in stock PEFT, for every architecture here (tested). PEFT 0.21 maps any
+gate/up/down name of a MoE model to all routed experts, so the shared expert is an option and not part of the default.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..errors import TrainerError
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 MLP = ("gate_proj", "up_proj", "down_proj")
 EXPERT_RANK = 2
-"""The highest rank for routed experts: 512 of them with the attention's rank would be a model of their own."""
+"""The maximum rank for routed experts. With attention's rank, 512 of them would have as many parameters as a model."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class Family:
     """The trainable parts of an architecture."""
 
     attention: tuple[str, ...] = ATTENTION
-    """Leaf names of its Linear modules, used for nothing else."""
+    """Leaf names of the attention's Linear modules, which no other modules have."""
     mlp: tuple[str, ...] = ()
-    """Likewise, for a dense model."""
+    """The same for the MLP of a dense model."""
     shared_expert: bool = False
     """Has `mlp.shared_expert.{gate,up,down}_proj`."""
     experts: bool = False
@@ -46,14 +46,14 @@ FAMILIES: dict[str, Family] = {
     "smollm3": DENSE,
     "mixtral": Family(experts=True),
     "qwen3_moe": Family(experts=True),
-    # Its linear attention is the attention of three layers in four. in_proj_ba (gates, 64 outputs) stays frozen.
+    # Three of four layers use linear attention, which counts as attention. in_proj_ba (gates, 64 outputs) stays frozen.
     "qwen3_next": Family((*ATTENTION, "in_proj_qkvz", "out_proj"), shared_expert=True, experts=True),
 }
 
 
 @dataclass(frozen=True)
 class Targets:
-    """What one adapter trains: PEFT's names, and the modules and parameters that they must select."""
+    """The targets of one adapter: PEFT's names, and the modules and parameters that they must select."""
 
     modules: tuple[str, ...]
     shared_expert: bool = False
@@ -61,7 +61,7 @@ class Targets:
 
     @property
     def loads_in_stock_peft(self) -> bool:
-        """Whether stock PEFT loads the adapter; it mistakes a shared expert's names for those of routed experts."""
+        """Whether stock PEFT can load the adapter. It mistakes a shared expert's names for those of routed experts."""
         return not self.shared_expert
 
     def includes(self, path: str) -> bool:
@@ -75,7 +75,7 @@ class Targets:
 def resolve(net: torch.nn.Module, choice: str) -> Targets:
     """The targets of a model for a value of `lora_targets`. Raises TrainerError `invalid_input`.
 
-    For an architecture that is not in the table these are the attention's projections: the Linear modules in a module
+    For an architecture that is not in the table, these are the attention projections: the Linear modules inside modules
     named `…attn…` or `…attention…` whose names occur nowhere else.
     """
     config: Any = net.config
@@ -119,7 +119,7 @@ def linear_modules(net: torch.nn.Module, targets: Targets) -> Iterator[tuple[str
 
 
 def fused_experts(net: torch.nn.Module) -> Iterator[tuple[str, torch.Size]]:
-    """The paths of the routed experts' parameters, with their shapes [experts, out, in]; nothing is dequantized."""
+    """The paths of the routed experts' parameters, with their shapes [experts, out, in], without dequantizing them."""
     for path, module in net.named_modules():
         if not path.endswith(".experts"):
             continue

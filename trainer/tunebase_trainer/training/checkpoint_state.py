@@ -1,4 +1,5 @@
-"""Our own part of a checkpoint, next to transformers' files, and whether a run can resume from it."""
+"""Tunebase's part of a checkpoint, in addition to transformers' files, and the check whether a run can resume from
+it."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ REFERENCE_FILE = "reference.safetensors"
 
 
 class IncompatibleCheckpoint(Exception):
-    """This run cannot resume from a checkpoint; the message says why."""
+    """This run cannot resume from a checkpoint. The message is the reason."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class TrainingState:
     first_loss: float | None
     last_loss: float | None
     micro_batch_tokens: int
-    """The most tokens per micro-batch. A size that did not fit once will not fit again."""
+    """The maximum tokens per micro-batch. A size that did not fit once will not fit later."""
     best_step: int | None
     """The step with the lowest validation loss; None before the first validation."""
     best_loss: float | None
@@ -45,14 +46,15 @@ class TrainingState:
 
 
 def save_state(directory: Path, state: TrainingState, run: dict[str, Any]) -> None:
-    """Writes the state last: a directory that has it is complete."""
+    """Writes the state. It is written last, so a directory that has it is complete."""
     temporary = directory / f".{STATE_FILE}"
     temporary.write_text(json.dumps({"state": asdict(state), "run": run}))
     temporary.rename(directory / STATE_FILE)
 
 
 def saved_hyperparameter(directory: Path, name: str) -> Any:
-    """Its value in the run that saved a checkpoint; None if the checkpoint is unusable, which `load_state` explains."""
+    """The value in the run that saved a checkpoint; None if the checkpoint is unusable, as `load_state` then
+    reports."""
     try:
         return json.loads((directory / STATE_FILE).read_text())["run"]["hyperparameters"].get(name)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -70,7 +72,7 @@ def load_state(directory: Path, run: dict[str, Any]) -> TrainingState:
         for name, value in run.items():
             if saved["run"].get(name) != value:
                 raise IncompatibleCheckpoint(
-                    f"it was made with {name} {saved['run'].get(name)}, and this run has {value}"
+                    f"it was saved with {name} {saved['run'].get(name)}, but this run has {value}"
                 )
         with safe_globals():
             ranks = distributed.world_size()
@@ -86,8 +88,10 @@ def load_state(directory: Path, run: dict[str, Any]) -> TrainingState:
         trainer_state = TrainerState.load_from_json(str(directory / "trainer_state.json"))
     except IncompatibleCheckpoint:
         raise
-    except Exception as error:  # whatever is wrong with it, the run starts over
+    except Exception as error:  # whatever the problem, the run starts over
         raise IncompatibleCheckpoint(f"{type(error).__name__}: {str(error)[:200]}") from error
     if trainer_state.global_step != state.step:
-        raise IncompatibleCheckpoint(f"its parts are of steps {trainer_state.global_step} and {state.step}")
+        raise IncompatibleCheckpoint(
+            f"its parts are from different steps, {trainer_state.global_step} and {state.step}"
+        )
     return state

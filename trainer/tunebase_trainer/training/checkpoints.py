@@ -1,8 +1,8 @@
-"""When a training saves a checkpoint: transformers' files, and our own state (`checkpoint_state.py`).
+"""Decides when to save a checkpoint, which has transformers' files and Tunebase's state (`checkpoint_state.py`).
 
-A resumed run makes exactly the steps of an uninterrupted one. Beyond transformers' state this takes an order of rows
-that depends on the epoch alone (`LengthGroupedSampler`), a logging window that ends at each checkpoint, and no
-checkpoint between a step and its validation.
+A resumed run makes exactly the same steps as an uninterrupted one. In addition to transformers' state, this requires an
+order of rows that depends only on the epoch (`LengthGroupedSampler`), a logging window that ends at each checkpoint,
+and no checkpoint between a step and its validation.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from ..model.lora import set_base_model_name
 from .checkpoint_state import REFERENCE_FILE, TrainingState, save_state
 from .early_stopping import BestAdapterCallback
 
-# Not needed to resume, and training_args.bin is an arbitrary pickle.
+# Not needed for resuming, and training_args.bin is an arbitrary pickle.
 UNNEEDED = ("README.md", "training_args.bin")
 
 
 class Stopped(Exception):
-    """The training was asked to stop, or its time is nearly over; a checkpoint of `step` has been saved."""
+    """Training was asked to stop, or is close to its deadline. A checkpoint of `step` has been saved."""
 
     def __init__(self, step: int, out_of_time: bool) -> None:
         super().__init__(step)
@@ -37,18 +37,18 @@ class Stopped(Exception):
 
 @dataclass(frozen=True)
 class Plan:
-    """How far the training goes, when it saves, and where it reports."""
+    """How long to train, when to save, and where to report."""
 
     seconds: float
-    """Save about this often; infinity: only on a request to stop."""
+    """The interval between checkpoints, approximately; infinity: save only when asked to stop."""
     stop_requested: Callable[[], bool]
     deadline: float
-    """By then a checkpoint must have been saved, on time.monotonic's clock; infinity: no deadline."""
+    """When a checkpoint must have been saved, by time.monotonic; infinity: no deadline."""
     total_steps: int
     eval_steps: int | None
     """Steps between two validations; None: no validation."""
     total_tokens: int
-    """Over all epochs."""
+    """The total over all epochs."""
     run: dict[str, Any]
     base: tuple[str, str | None]
     """The base model's public name and revision, for the adapter's config."""
@@ -59,7 +59,8 @@ class Plan:
 
 
 class CheckpointCallback(TrainerCallback):  # type: ignore[misc]  # transformers' callbacks are untyped
-    """Has the Trainer save at the end of a step when it is due, reports it, and stops the run on request."""
+    """Makes the Trainer save at the end of a step when a checkpoint is due, reports it, and stops the run on
+    request."""
 
     def __init__(
         self,
@@ -87,7 +88,7 @@ class CheckpointCallback(TrainerCallback):  # type: ignore[misc]  # transformers
         self.step_started = time.monotonic()
 
     def _out_of_time(self) -> bool:
-        """Whether another step like the last one, or its validation, might pass the deadline."""
+        """Whether another step like the last one, including its validation, might exceed the deadline."""
         step_seconds = self.step_ended - self.step_started
         return time.monotonic() + step_seconds + self.validation_seconds >= self.plan.deadline
 
@@ -99,7 +100,7 @@ class CheckpointCallback(TrainerCallback):  # type: ignore[misc]  # transformers
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.step_ended = time.monotonic()
-        # transformers validates first, and saves then.
+        # transformers validates before it saves.
         if self._due(state):
             control.should_log = control.should_save = True
 
@@ -108,7 +109,7 @@ class CheckpointCallback(TrainerCallback):  # type: ignore[misc]  # transformers
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.last_saved = time.monotonic()
-        # Both first: after them every rank has written its part.
+        # Both first: afterwards, every rank has written its part.
         asked, over = distributed.any_rank(self.plan.stop_requested()), distributed.any_rank(self._out_of_time())
         if distributed.rank() == 0:
             self._complete(args, state)

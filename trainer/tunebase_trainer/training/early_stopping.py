@@ -1,4 +1,4 @@
-"""Keeps the adapter with the lowest validation loss, and stops a training that no longer improves."""
+"""Keeps the adapter with the lowest validation loss, and stops training when it no longer improves."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def load_adapter_weights(net: Any, path: Path) -> None:
 
 
 class BestAdapterCallback(TrainerCallback):  # type: ignore[misc]  # transformers' callbacks are untyped
-    """Keeps the best adapter; `patience` validations without an improvement stop the training."""
+    """Keeps the best adapter, and stops training after `patience` validations without improvement."""
 
     def __init__(
         self,
@@ -59,22 +59,22 @@ class BestAdapterCallback(TrainerCallback):  # type: ignore[misc]  # transformer
         self.stale += 1
         if 0 < self.patience <= self.stale and state.global_step < state.max_steps:
             message = (
-                f"Training stops early, after step {state.global_step}: the validation loss has not fallen below the "
-                f"{self.loss:.4f} of step {self.step} in {counted(self.stale, 'validation')} (early_stopping_patience)."
+                f"Training stops early, after step {state.global_step}: the validation loss has not improved on "
+                f"{self.loss:.4f} (step {self.step}) for {counted(self.stale, 'validation')} (early_stopping_patience)."
             )
             self.emit("log", level="info", message=message)
             control.should_training_stop = True
             control.should_save = False  # the adapter itself is saved next
 
     def copy_into(self, checkpoint: Path) -> None:
-        """Adds the best adapter to a checkpoint, for a run that resumes from it."""
+        """Adds the best adapter to a checkpoint, for runs that resume from it."""
         if self.step is not None:
             shutil.copyfile(self.path, checkpoint / BEST_ADAPTER_FILE)
 
     def restore(self, last_step: int) -> None:
-        """After the last step, loads the best adapter's weights."""
+        """Loads the best adapter's weights after the last step."""
         if self.step is None or self.step == last_step or distributed.rank() > 0:
             return
         load_adapter_weights(self.net, self.path)
-        message = f"The adapter is that of step {self.step}, which has the lowest validation loss: {self.loss:.4f}."
+        message = f"The adapter is from step {self.step}, which has the lowest validation loss: {self.loss:.4f}."
         self.emit("log", level="info", message=message)

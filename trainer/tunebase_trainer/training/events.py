@@ -1,4 +1,4 @@
-"""The events of a training process, one JSON object per line; worker/process.py has the contract."""
+"""The events of a training process, one JSON object per line. worker/process.py documents them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class EventStream:
             self._file = os.fdopen(int(os.environ.get("TUNEBASE_EVENTS_FD", "1")), "w", buffering=1)
 
     def emit(self, kind: str, **fields: Any) -> None:
-        """Writes one event, on rank 0; errors on any rank. JSON has no NaN: such a number becomes null."""
+        """Writes one event on rank 0, or an error on any rank. NaN, which JSON does not have, becomes null."""
         if distributed.rank() > 0 and kind != "error":
             return
         clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in fields.items()}

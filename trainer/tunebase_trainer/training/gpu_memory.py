@@ -1,6 +1,7 @@
-"""How much GPU memory a run needs: the server's `contracts/gpu_memory.ts`, from counted parameters.
+"""Estimates a run's GPU memory like the server's `contracts/gpu_memory.ts`, but from counted parameters.
 
-The constants are generated from there, and tests of both languages compute `tests/contract_cases.json`.
+The constants are generated from that file, and tests of both languages compute the cases in
+`tests/contract_cases.json`.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ GIB = 2**30
 Quantization = Literal["nf4", "none"]
 """The base model's number format in memory; `none` is bf16."""
 LOSS_BYTES = 2**30
-"""What the loss takes on a GPU: 2**26 logits at a time (loss.py), in bf16 and three times in fp32, rounded up."""
+"""The loss on a GPU: 2**26 logits at a time (loss.py), once in bf16 and three times in fp32, rounded up."""
 FORMAT_NAMES: dict[Quantization, str] = {"nf4": "NF4", "none": "bf16"}
 
 
 @dataclass(frozen=True)
 class ParameterCounts:
-    """What takes memory in a model and its adapter: parameters, and values per token."""
+    """The parameters and values per token of a model and its adapter that take memory."""
 
     quantizable: int
     """Parameters that NF4 quantizes."""
@@ -44,7 +45,7 @@ class ParameterCounts:
     dequantized: float
     """Parameters that are in bf16 only while their layer runs, if the base is in NF4."""
     reads: float
-    """Input values per token of the matrices of one layer."""
+    """Input values per token of one layer's matrices."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,8 @@ class MemoryEstimate:
         return self.required(tokens) + OVERHEAD_BYTES + LOGIT_BYTES * tokens * vocabulary
 
     def sharded(self, gpus: int) -> MemoryEstimate:
-        """Per GPU if the base is sharded over `gpus`: its shard, plus the layers that are gathered (sharded_base.py)."""
+        """Per GPU if the base is sharded over `gpus`: its shard, plus the layers that are gathered
+        (sharded_base.py)."""
         parts = self.matrices / gpus + self.whole_layers * self.matrices / self.layers
         return replace(self, base=self.base - self.matrices + parts)
 
@@ -115,17 +117,17 @@ def automatic_quantization(
 
 
 def fitting_micro_batch(memory: MemoryEstimate, longest: int, available: float) -> int:
-    """The most padded tokens per micro-batch for which `available` bytes have room, at most MICRO_BATCH_TOKENS.
+    """The maximum padded tokens per micro-batch that fit in `available` bytes, up to MICRO_BATCH_TOKENS.
 
-    No less than `longest`, an example's own padded tokens. It leaves no reserve: the largest micro-batch runs
-    before the first step, and half as many tokens are tried if the GPU runs out of memory (oom.py).
+    At least `longest`, the padded tokens of one example. There is no safety margin: the largest micro-batch runs before
+    the first step, and if the GPU runs out of memory, half as many tokens are tried (oom.py).
     """
     room = (available - memory.required(0) - OVERHEAD_BYTES - LOSS_BYTES) / memory.per_token
     return max(longest, min(MICRO_BATCH_TOKENS, math.floor(room) // 256 * 256))
 
 
 def peak_memory() -> str | None:
-    """A line for the job's log: the most memory that this process has used on its GPU; None on a CPU."""
+    """A line for the job's log with this process's peak GPU memory; None on a CPU."""
     import torch
 
     if not torch.cuda.is_available():

@@ -1,4 +1,4 @@
-"""The training loop: it resumes, reports every step, and halves the micro-batches when the GPU runs out of memory."""
+"""The training loop: resumes, reports every step, and halves the micro-batches when the GPU runs out of memory."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class TrainingResult:
     first_loss: float | None
     last_loss: float | None
     best_step: int | None
-    """The step with the lowest validation loss; the adapter is that step's. None: no validation."""
+    """The step with the lowest validation loss, which the adapter is from. None: no validation."""
     best_validation_loss: float | None
 
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """What stays the same when a run is repeated with smaller micro-batches."""
+    """The state that is kept when a run is retried with smaller micro-batches."""
 
     net: Any
     pad: int
@@ -71,15 +71,15 @@ def train(
     probe_largest: bool = False,
     packing: bool = False,
 ) -> TrainingResult:
-    """Trains in place, from the checkpoint `resume` if there is one; checkpoints are saved in `directory`.
+    """Trains `net` in place, from the checkpoint `resume` if given. Saves checkpoints in `directory`.
 
-    With validation rows the adapter ends up as that of the lowest validation loss. `probe_largest`: the largest
-    micro-batch runs before the first step. When the GPU runs out of memory, training continues from the newest
+    With validation rows, the resulting adapter is the one with the lowest validation loss. `probe_largest`: run the
+    largest micro-batch before the first step. If the GPU runs out of memory, training continues from the newest
     checkpoint, or from the start, with micro-batches of half as many tokens and the same batch size.
-    `packing`: rows follow each other without padding where the model keeps them apart.
+    `packing`: pack rows into sequences without padding, if the model keeps them separate.
 
-    Raises TrainerError `non_finite_loss`, `out_of_memory` and `invalid_input`, Stopped when `plan` requests it, and on
-    one of several GPUs RestartNeeded instead of continuing.
+    Raises TrainerError `non_finite_loss`, `out_of_memory` and `invalid_input`, Stopped when `plan` requests it, and,
+    with several GPUs, RestartNeeded instead of continuing.
     """
     check_projection(net)
     directory.mkdir(parents=True, exist_ok=True)
@@ -109,7 +109,7 @@ def train(
             if distributed.is_distributed():
                 raise distributed.RestartNeeded(smaller) from error
             micro_batch_tokens = smaller
-        # Outside of `except`: the error, and the frames that held the trainer, are gone.
+        # Outside of `except`, so that the error, and with it the frames that held the trainer, are released.
         _release_gpu_memory(net)
         if newest.checkpoint is None:
             load_adapter_weights(net, start)
@@ -163,7 +163,7 @@ def _report_smaller_micro_batch(plan: Plan, newest: NewestCheckpoint, tokens: in
 
 
 def _with_reference(run: TrainingRun, resume: Checkpoint | None, micro_batch_tokens: int) -> TrainingRun:
-    """Of preference pairs, attaches the reference log-probabilities, which a resumed run reads from its checkpoint."""
+    """Attaches the reference log-probabilities to preference pairs. A resumed run reads them from its checkpoint."""
     rows, validation = run.rows, run.validation
     if not isinstance(rows[0], Pair) or rows[0].reference is not None:
         return run
@@ -191,7 +191,8 @@ def padding_token(tokenizer: Any) -> int:
 
 
 def _run_once(run: TrainingRun, micro_batch_tokens: int, newest: NewestCheckpoint) -> TrainingResult:
-    """One try with micro-batches of this size. Raises TrainingDiverged, Stopped and torch's out-of-memory errors."""
+    """One attempt with micro-batches of this size. Raises TrainingDiverged, Stopped and torch's out-of-memory
+    errors."""
     resume, hyper, plan = newest.checkpoint, run.hyper, run.plan
     arguments = training_arguments(
         hyper,
@@ -240,9 +241,9 @@ def _run_once(run: TrainingRun, micro_batch_tokens: int, newest: NewestCheckpoin
 
 
 def _release_gpu_memory(net: Any) -> None:
-    """Frees what an abandoned trainer held on the GPU: gradients, Adam's moments, activations."""
-    # accelerate has wrapped the class's forward in autocast and marked that. The next trainer wraps it again only
-    # without the mark; a partial removal would make it compute in fp32.
+    """Frees the GPU memory of an abandoned trainer: gradients, Adam's moments, activations."""
+    # accelerate has wrapped the class's forward in autocast and set a marker. The next trainer wraps it again only if
+    # the marker is gone too; otherwise, it would compute in fp32.
     for name in ("forward", "_original_forward", "_is_accelerate_prepared"):
         net.__dict__.pop(name, None)
     net.zero_grad(set_to_none=True)

@@ -1,4 +1,4 @@
-"""The supervised loss: cross entropy over the learned tokens; only those are projected to logits, in chunks."""
+"""The supervised loss: cross-entropy over the trained tokens. Only those are projected to logits, in chunks."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ..errors import TrainerError
 from ..model import precision
 
 MAX_LOGITS = {"cpu": 2**23, "cuda": 2**26}
-"""The most logits in memory at once, whatever the batch and the vocabulary: 32 MiB in fp32 (four times as many took a
-CPU 1.35 times as long, measured), 256 MiB on a GPU."""
+"""The maximum number of logits in memory, for any batch and vocabulary: 32 MiB in fp32 (with four times as many, a CPU
+took 1.35 times as long, measured), 256 MiB on a GPU."""
 
 
 def supervised_loss(model: Any, batch: dict[str, torch.Tensor], items: torch.Tensor | int | None) -> torch.Tensor:
-    """Cross entropy in nats over the learned tokens, divided by `items` (the whole step's) or by their number."""
+    """Cross-entropy in nats over the trained tokens, divided by `items` (the whole step's) or by their number."""
     losses, _ = token_losses(model, batch)
     return losses.sum() / (items if items is not None else losses.numel())
 
@@ -28,10 +28,10 @@ def count_learned_tokens(batch: dict[str, torch.Tensor]) -> int:
 
 
 def token_losses(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """The cross entropy of each learned token, in nats, and a mask [rows, tokens - 1] of those tokens.
+    """The cross-entropy of each trained token, in nats, and a mask [rows, tokens - 1] of those tokens.
 
-    No attention mask: rows are padded at the end, and attention is causal. Rows of a joined batch are kept apart by
-    their boundaries (kernels/packed_attention.py).
+    Needs no attention mask, because rows are padded at the end and attention is causal. Packed rows are kept separate
+    by their boundaries (kernels/packed_attention.py).
     """
     causal = getattr(model, "module", model)
     head = causal.get_output_embeddings()
@@ -40,7 +40,7 @@ def token_losses(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tens
     caught: list[torch.Tensor] = []
 
     def catch(_: Any, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor]:
-        """Leaves the projection nothing to do in the model's own forward, which handles DDP and autocast."""
+        """Skips the projection in the model's own forward, which is still needed for DDP and autocast."""
         caught.append(args[0])
         return (args[0][:, :0],)
 
@@ -58,7 +58,7 @@ def token_losses(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tens
 
 
 def _boundaries(batch: dict[str, torch.Tensor]) -> dict[str, Any]:
-    """Of a joined batch, the arguments that transformers passes to its attention."""
+    """For packed rows, the arguments that transformers passes to its attention."""
     if "boundaries" not in batch:
         return {}
     starts, longest = batch["boundaries"], int(batch["lengths"].max())
@@ -71,9 +71,9 @@ def _boundaries(batch: dict[str, torch.Tensor]) -> dict[str, Any]:
 
 @torch.no_grad()
 def check_projection(net: Any) -> None:
-    """Checks that `supervised_loss` is the model's own loss. Raises TrainerError `invalid_input` otherwise.
+    """Checks that `supervised_loss` equals the model's own loss. Raises TrainerError `invalid_input` otherwise.
 
-    Some architectures transform their logits after the projection; only Gemma 2's cap is implemented here.
+    Some architectures transform their logits after the projection, of which only Gemma 2's softcap is implemented here.
     """
     ids = torch.arange(1, 9, device=net.device)[None]
     training = net.training
@@ -86,14 +86,14 @@ def check_projection(net: Any) -> None:
         raise TrainerError(
             "invalid_input",
             f"The base model's architecture, {net.config.model_type}, is not supported: it transforms its logits after "
-            f"the output projection (loss {expected:.3f}, without that {actual:.3f}).",
+            f"the output projection (its loss is {expected:.3f}; without the transformation, {actual:.3f}).",
             "Use a model of another architecture.",
         )
 
 
 class _CrossEntropy(torch.autograd.Function):
-    """Of each row of `hidden`. The gradient is computed along with it, chunk by chunk, so no logits are kept; backward
-    only scales each row's gradient by a number."""
+    """The cross-entropy of each row of `hidden`. Computes the gradient at the same time, chunk by chunk, so that no
+    logits are kept; backward only scales each row's gradient."""
 
     @staticmethod
     def forward(
@@ -124,7 +124,7 @@ class _CrossEntropy(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_losses: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
-        # Multiplied in fp32 and rounded once, without an fp32 copy of everything.
+        # Multiplies in fp32 and rounds once, without an fp32 copy of the whole gradient.
         return torch.mul(gradient, grad_losses[:, None], out=torch.empty_like(gradient)), None, None, None
 
 
@@ -137,7 +137,7 @@ class TrainingDiverged(Exception):
 
 
 def non_finite_loss_error(step: int, learning_rate: float, checkpoint_step: int | None) -> TrainerError:
-    """The error for the user; `checkpoint_step`: that of the newest checkpoint."""
+    """The error for the user. `checkpoint_step`: the step of the newest checkpoint."""
     lower = max(MIN_LEARNING_RATE, learning_rate / 2)
     advice = f"Lower learning_rate = {learning_rate:g}: try {lower:g}. "
     if lower >= learning_rate:
@@ -146,5 +146,5 @@ def non_finite_loss_error(step: int, learning_rate: float, checkpoint_step: int 
         "non_finite_loss",
         f"Training diverged at step {step}: its loss or gradient is NaN or infinite."
         + (f" The checkpoint of step {checkpoint_step} is kept." if checkpoint_step is not None else ""),
-        f"{advice}Check the data for broken rows, such as very long numbers or one character repeated.",
+        f"{advice}Check the data for malformed rows, such as very long numbers or a single repeated character.",
     )

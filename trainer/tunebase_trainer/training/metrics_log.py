@@ -1,4 +1,4 @@
-"""The logged steps of a run, including those of earlier workers. The job's result file has them as a table."""
+"""Collects the logged steps of a run, including those of earlier workers, for the job's result file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from ..contract import METRICS
 
-# transformers' names of what it logs.
+# The names of values that transformers logs.
 LOGGED_NAMES = (
     ("epoch", "epoch"),
     ("training_loss", "loss"),
@@ -20,10 +20,10 @@ LOGGED_NAMES = (
 
 
 class MetricsLog:
-    """Passes the training's events on, and remembers the steps."""
+    """Forwards training events, and records the steps."""
 
     def __init__(self, emit: Callable[..., None], resumed_from: Path | None) -> None:
-        """`resumed_from`: the checkpoint's directory, where transformers keeps what was logged before."""
+        """`resumed_from`: the checkpoint's directory, where transformers stores earlier log entries."""
         self._emit = emit
         self._steps: dict[int, dict[str, Any]] = {}
         if resumed_from is not None:

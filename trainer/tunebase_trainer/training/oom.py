@@ -1,4 +1,4 @@
-"""Handles a GPU that runs out of memory: detects it before the first step, and suggests values that would fit."""
+"""Handles GPU out-of-memory errors: detects them before the first step, and suggests values that would fit."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ..text import counted
 
 
 class LargestBatchProbe(TrainerCallback):  # type: ignore[misc]  # transformers' callbacks are untyped
-    """Runs the micro-batch of the most padded tokens, and the longest row, before the first step, and leaves no trace.
+    """Runs the largest micro-batch, by padded tokens, and the longest row before the first step, without side effects.
 
-    It allocates what Adam's moments will take after that step, so a run that cannot fit fails here and not in the
+    Allocates the memory that Adam's moments will need, so that a run that cannot fit fails here instead of in the
     middle of an epoch.
     """
 
@@ -36,7 +36,7 @@ class LargestBatchProbe(TrainerCallback):  # type: ignore[misc]  # transformers'
         trained = [weight for weight in model.parameters() if weight.requires_grad]
         moments = [torch.empty_like(weight) for weight in trained for _ in range(2)]
         trainer.current_gradient_accumulation_steps = 1
-        # The random numbers are restored: the run is the same with and without this.
+        # Restores the state of the random number generators, so that the run is the same with and without the probe.
         with torch.random.fork_rng(devices=[torch.cuda.current_device()] if torch.cuda.is_available() else []):
             trainer.training_step(model, [trainer.to_batch(batch) for batch in self.batches], 1)
         del moments
@@ -45,9 +45,9 @@ class LargestBatchProbe(TrainerCallback):  # type: ignore[misc]  # transformers'
 
 
 def next_smaller_micro_batch(rows: list[Example], tokens: int, rows_per_step: int) -> int | None:
-    """Half of the tokens that the largest micro-batch has, but no less than the longest row.
+    """Half of the largest micro-batch's tokens, but at least the longest row's.
 
-    None: each micro-batch has a single row already, or no more tokens than the longest.
+    None if each micro-batch already has a single row, or no more tokens than the longest row.
     """
     largest = [rows[index] for index in largest_micro_batch(rows, tokens, rows_per_step)]
     most, longest = len(largest) * padded_tokens(largest[0]), max(padded_tokens(row) for row in rows)
@@ -55,7 +55,8 @@ def next_smaller_micro_batch(rows: list[Example], tokens: int, rows_per_step: in
 
 
 def out_of_memory_error(rows: list[Example], hyper: dict[str, Any]) -> TrainerError:
-    """The error of a run that does not fit, with one row per micro-batch; suggests values that take less memory."""
+    """The error for a run that does not fit even with one row per micro-batch. Suggests values that need less
+    memory."""
     longest, per_row = max(row.length for row in rows), len(rows[0].sequences)
     rank, batch, shorter = hyper["lora_rank"], hyper["batch_size"], longest // 2 // 64 * 64
     suggestions = []

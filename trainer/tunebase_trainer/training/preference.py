@@ -1,9 +1,9 @@
-"""Direct preference optimization (DPO): of two answers to one prompt, the better one becomes more likely.
+"""Direct preference optimization (DPO): makes the preferred one of two answers to a prompt more likely.
 
-Rafailov et al., Direct Preference Optimization (arXiv 2305.18290), equation 7. An answer's reward is the gain in its
-log-probability since before the first step, in nats, times beta. The reference, its log-probability then, is computed
-once, with the weights that training starts from: the base model's, or those of an earlier fine-tune. So there is no
-second model, and a step costs no more than a supervised one of as many tokens.
+Rafailov et al., Direct Preference Optimization (arXiv 2305.18290), equation 7. An answer's reward is beta times the
+increase of its log-probability, in nats, since before the first step. That earlier log-probability, the reference, is
+computed once, with the weights that training starts from: the base model's, or an earlier fine-tune's. So no second
+model is needed, and a step costs no more than a supervised step with as many tokens.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .checkpoints import Plan, Stopped
 from .loss import token_losses
 
 DEFAULT_BETA = 0.1
-"""As in the paper and in TRL."""
+"""The default beta of the paper and of TRL."""
 
 
 def apply_default_beta(hyper: dict[str, Any]) -> None:
@@ -34,20 +34,20 @@ def apply_default_beta(hyper: dict[str, Any]) -> None:
 
 
 def reward_margins(model: Any, batch: dict[str, torch.Tensor], beta: float) -> torch.Tensor:
-    """The better answer's reward minus the other's, for each pair."""
+    """The preferred answer's reward minus the other's, for each pair."""
     rewards = beta * (answer_log_probs(model, batch) - batch["reference"])
     return rewards[:, 0] - rewards[:, 1]
 
 
 def dpo_loss(model: Any, batch: dict[str, torch.Tensor], beta: float, items: torch.Tensor | int | None) -> torch.Tensor:
-    """The loss of the batch's pairs, divided by `items` (those of the whole step) or by their number."""
+    """The loss of the batch's pairs, divided by `items` (the whole step's pairs) or by their number."""
     real = learned_pairs(batch)
     total = -(logsigmoid(reward_margins(model, batch, beta)) * real).sum()
     return total / (items if items is not None else real.sum())
 
 
 def learned_pairs(batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """For each pair, whether it is a real one: nothing is learned from a padding example."""
+    """For each pair, whether it is real. Padding examples are not trained on."""
     return (batch["labels"] != IGNORED).any(dim=1)[::2]
 
 
@@ -58,7 +58,7 @@ def count_pairs(batch: dict[str, torch.Tensor]) -> int:
 def answer_log_probs(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """The log-probability of each answer, [pairs, 2]: the sum over its tokens."""
     losses, learned = token_losses(model, batch)
-    # Not index_add, which is not deterministic on a GPU.
+    # Not index_add, which is nondeterministic on a GPU.
     return -losses.new_zeros(learned.shape).masked_scatter(learned, losses).sum(dim=1).view(-1, 2)
 
 
@@ -66,7 +66,7 @@ def answer_log_probs(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor
 def compute_reference(net: Any, pairs: list[Example], batches: list[list[int]], pad: int, plan: Plan) -> torch.Tensor:
     """The answers' log-probabilities with the current weights, without dropout.
 
-    `batches`: indices of `pairs`; the ranks divide them. Raises Stopped when `plan` requests it, or its time is over.
+    `batches`: indices of `pairs`, which the ranks share. Raises Stopped when `plan` requests it, or at its deadline.
     """
     log_probs = torch.zeros(len(pairs), 2)
     training = net.training
@@ -79,7 +79,7 @@ def compute_reference(net: Any, pairs: list[Example], batches: list[list[int]], 
         if requested or over:
             raise Stopped(0, not requested)
         mine = [index for batch in batches[start + distributed.rank() :][:1] for index in batch]
-        # A rank without pairs runs the model too: all ranks gather a sharded base together.
+        # A rank without pairs also runs the model, because all ranks gather a sharded base together.
         examples = [pairs[i] for i in mine or batches[-1][-1:]]
         batch = {name: part.to(net.device) for name, part in collate(examples, pad).items()}
         with precision.autocast(net.device.type):

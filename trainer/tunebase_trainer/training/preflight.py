@@ -1,4 +1,5 @@
-"""Checks before the model is loaded: bf16, the number of GPUs, GPU memory, disk space, and whether exports can work."""
+"""Checks before the model is loaded: bf16, the number of GPUs, GPU memory, disk space, and whether exports are
+possible."""
 
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ from .gpu_memory import (
     is_sharded,
 )
 
-# The adapter, and two checkpoints with the adapter and its optimizer state.
+# The adapter, plus two checkpoints with the adapter and its optimizer state.
 DISK_BYTES_PER_TRAINABLE = 28
 # A shorter max_length is not worth suggesting.
 MIN_USEFUL_TOKENS = 64
@@ -42,9 +43,9 @@ class Placement:
 
     quantization: Quantization
     sharded: bool
-    """Over all GPUs, because one has no room for it."""
+    """Whether the base is sharded across all GPUs, because it does not fit on one."""
     micro_batch_tokens: int | None = None
-    """The most padded tokens per micro-batch that fit on every GPU; None on a CPU."""
+    """The maximum padded tokens per micro-batch that fit on every GPU; None on a CPU."""
 
 
 def run_preflight(
@@ -55,15 +56,14 @@ def run_preflight(
     num_gpus: int,
     sequences_per_example: int = 1,
 ) -> Placement:
-    """Runs every check for this process's GPU; on a CPU only those of `export`.
+    """Runs every check for this process's GPU; on a CPU, only those of `export`.
 
-    `max_sequence_length`: tokens of the longest sequence. `sequences_per_example`: the fewest that run at once, two for
-    a preference pair.
+    `max_sequence_length`: tokens of the longest sequence. `sequences_per_example`: the minimum that run at once, two
+    for a preference pair.
 
-    Decides what `quantization` = auto means (NF4 on a CPU), whether the base is sharded, and how many tokens a
-    micro-batch has.
-    `TUNEBASE_SHARD_BASE_MODEL=1` shards it in any case, which leaves room for longer rows and costs the time for
-    gathering the layers.
+    Resolves `quantization` = auto (NF4 on a CPU), and decides whether to shard the base and how many tokens a
+    micro-batch has. `TUNEBASE_SHARD_BASE_MODEL=1` always shards it, which makes room for longer rows but takes time to
+    gather the layers.
 
     Raises TrainerError `unsupported_gpu`, `out_of_memory`, `disk_full` or `invalid_input`.
     """
@@ -127,19 +127,19 @@ def is_stored_quantized(model: Path) -> bool:
 
 
 def check_gpu(num_gpus: int, required: bool) -> None:
-    """Checks that this process can train on its GPU, before it joins the others and before anything is downloaded.
+    """Checks that this process can train on its GPU. Runs before it joins other ranks and before any download.
 
-    Raises TrainerError `gpu_unavailable` without a GPU where one is `required`, and `unsupported_gpu` for fewer than
-    `num_gpus` GPUs, or for one without bf16.
+    Raises TrainerError `gpu_unavailable` if a GPU is `required` and there is none, and `unsupported_gpu` if there are
+    fewer than `num_gpus` GPUs, or for a GPU without bf16.
     """
     if not torch.cuda.is_available():
         if required:
             raise TrainerError(
                 "gpu_unavailable",
                 "This worker has lost its GPU: torch cannot use CUDA.",
-                "The job is tried again on another worker.",
+                "The job will be retried on another worker.",
             )
-        return  # a CPU computes in bf16, in any number of processes
+        return  # a CPU supports bf16 and any number of processes
     if (found := torch.cuda.device_count()) < num_gpus:
         raise TrainerError(
             "unsupported_gpu",
@@ -148,7 +148,7 @@ def check_gpu(num_gpus: int, required: bool) -> None:
         )
     device = distributed.local_rank()
     name, (major, minor) = torch.cuda.get_device_name(device), torch.cuda.get_device_capability(device)
-    # By default torch counts emulation as support: a T4 would compute in bf16, very slowly.
+    # By default, torch counts emulation as support: a T4 would compute in bf16, but very slowly.
     if not torch.cuda.is_bf16_supported(including_emulation=False):
         raise TrainerError(
             "unsupported_gpu",
@@ -158,9 +158,9 @@ def check_gpu(num_gpus: int, required: bool) -> None:
 
 
 def count_parameters(config: Any, rank: int, lora_targets: str) -> ParameterCounts:
-    """Counts on a model without values. A lower bound: what does not fit by these counts does not fit.
+    """Counts the parameters of a model without loading weights. A lower bound: a run that exceeds it cannot fit.
 
-    Raises TrainerError `invalid_input` where `lora_targets` does not fit the architecture.
+    Raises TrainerError `invalid_input` if `lora_targets` does not suit the architecture.
     """
     from transformers import AutoModelForCausalLM
 
@@ -199,9 +199,10 @@ def check_memory(
 ) -> None:
     """Raises TrainerError `out_of_memory` when an example with sequences of `tokens` cannot fit in `available` bytes.
 
-    `in_nf4`: the estimate of an unquantized base's run in NF4, which is suggested if it fits.
+    `in_nf4`: for an unquantized base, the estimate in NF4, which is suggested if it fits.
 
-    It leaves out what it cannot know (fragmentation, logits, kernel workspaces): a run that may fit is tried.
+    Ignores memory that it cannot predict (fragmentation, logits, kernel workspaces), so that a run that may fit is
+    tried.
     """
     required = memory.required(tokens * sequences_per_example)
     if required <= available:
@@ -210,7 +211,7 @@ def check_memory(
     alternatives = [f"a GPU with {math.ceil(required / GIB)} GiB"]
     if in_nf4 is not None and (smaller := in_nf4.required(tokens * sequences_per_example)) <= available:
         alternatives.insert(0, f"quantization = nf4, which needs about {smaller / GIB:.1f} GiB")
-    needs = f"about {required / GIB:.1f} GiB of the GPU ({gpu}), and {available / GIB:.1f} GiB are free"
+    needs = f"about {required / GIB:.1f} GiB of the GPU ({gpu}), but {available / GIB:.1f} GiB are free"
     if (fits := memory.max_row_tokens(available) // sequences_per_example) >= MIN_USEFUL_TOKENS:
         each = " in each of its two answers" if sequences_per_example > 1 else ""
         raise TrainerError(

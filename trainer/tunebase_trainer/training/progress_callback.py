@@ -1,4 +1,4 @@
-"""Reports each logged step of a training; progress and remaining time follow the tokens, not the steps."""
+"""Reports each logged step. Progress and remaining time are based on tokens, not steps."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_STEPS_LOGGED_EACH, LOGGING_STEPS, MAX_SECONDS_BETWEEN_LOGS = 200, 10, 5.0
 
 
 class TrainingLoop(Protocol):
-    """What progress is measured on."""
+    """The clock for progress and remaining time."""
 
     state: Any
     tokens_seen: int
@@ -47,9 +47,9 @@ class ProgressCallback(TrainerCallback):  # type: ignore[misc]  # untyped, as Tr
         self.tokens_at_start = self.last_tokens = self.trainer.tokens_seen
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        # A validation is reported with its step, so that step is always logged.
+        # A validation is reported with its step, so its step is always logged.
         at_validation = self.plan.is_validated(state.global_step)
-        # All ranks together: the logged loss is gathered from all of them.
+        # Collective, because the logged loss is gathered from all ranks.
         if distributed.any_rank(at_validation or time.monotonic() - self.last_time >= MAX_SECONDS_BETWEEN_LOGS):
             control.should_log = True
 
@@ -71,7 +71,7 @@ class ProgressCallback(TrainerCallback):  # type: ignore[misc]  # untyped, as Tr
         if self.pending is not None:
             self.plan.emit("step", **self.pending | {"validation_loss": logs["eval_loss"]})
             self.pending = None
-        self.last_time = time.monotonic()  # tokens_per_second is the training's
+        self.last_time = time.monotonic()  # tokens_per_second excludes validation
 
     def _report_step(self, state: Any, logs: dict[str, float]) -> None:
         loss = float(logs["loss"])

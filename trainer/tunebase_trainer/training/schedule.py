@@ -1,4 +1,4 @@
-"""What follows from the hyperparameters and the data: micro-batches, steps, warmup, and the run's identity."""
+"""Values derived from the hyperparameters and the data: micro-batches, steps, warmup, and the run's identity."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from ..text import counted
 from ..versions import library_versions
 
 CPU_MICRO_BATCH_TOKENS = 4096
-"""The most tokens per micro-batch on a CPU."""
+"""The maximum tokens per micro-batch on a CPU."""
 
 
 @dataclass(frozen=True)
 class Schedule:
     micro_batch_tokens: int
-    """Padding included."""
+    """Including padding."""
     steps_per_epoch: int
     total_steps: int
     warmup_steps: int
     eval_steps: int | None
-    """Steps between two validations; the last step is validated too. None: there are no validation rows."""
+    """Steps between two validations; the last step is also validated. None: there are no validation rows."""
 
 
 AUTOMATIC_VALIDATIONS = 10
-# Automatic validations read at most one token for this many training tokens.
+# Automatic validations process at most one token per this many training tokens.
 TRAINING_TOKENS_PER_VALIDATED = 2
 
 
@@ -44,7 +44,7 @@ def automatic_eval_steps(total_steps: int, epochs: int, training_tokens: int, va
 def make_schedule(
     hyper: dict[str, Any], data: Dataset, validation: Dataset | None, micro_batch_tokens: int | None = None
 ) -> Schedule:
-    """`micro_batch_tokens`: those for which the GPUs have room, if that is known."""
+    """`micro_batch_tokens`: the number that fits on the GPUs, if known."""
     steps_per_epoch = math.ceil(len(data.rows) / hyper["batch_size"])
     total_steps = steps_per_epoch * hyper["num_epochs"]
     warmup_steps = hyper["warmup_steps"]
@@ -83,7 +83,7 @@ def describe_run(hyper: dict[str, Any], data: Dataset, schedule: Schedule, train
 
 
 def run_identity(hyper: dict[str, Any], data: Dataset, schedule: Schedule) -> dict[str, Any]:
-    """What must be unchanged for a checkpoint to be usable."""
+    """The values that must be unchanged for a checkpoint to be usable."""
     versions = library_versions()
     return {
         "hyperparameters": hyper,

@@ -1,4 +1,4 @@
-"""transformers' Trainer with our losses, our batch order, and a count of the tokens it has seen."""
+"""transformers' Trainer with Tunebase's losses and batch order, and a count of the processed tokens."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from .progress_callback import LOGGING_STEPS, MAX_STEPS_LOGGED_EACH
 
 
 class LoraTrainer(Trainer):  # type: ignore[misc]  # transformers' Trainer is untyped
-    """The loss counts learned tokens only, or pairs if `beta` is set.
+    """The loss is averaged over trained tokens, or over pairs if `beta` is set.
 
-    The data loader yields a whole step's rows of this rank, packed into micro-batches (`collate_step`), so the
-    library's own gradient accumulation, which counts rows, is off.
+    The data loader yields all of this rank's rows of a step, split into micro-batches (`collate_step`), so the
+    library's gradient accumulation, which counts rows, is off.
     """
 
     tokens_seen = 0
     beta: float | None = None
-    """Of direct preference optimization; None: supervised."""
+    """DPO's beta; None: supervised."""
     micro_batch_tokens: int
     pad: int
     joins_rows = False
-    """Micro-batches are sequences of several rows, without padding."""
+    """Whether micro-batches are sequences of packed rows without padding."""
     control: Any
 
     def collate_step(self, examples: list[Example | None]) -> list[Batch]:
@@ -45,7 +45,7 @@ class LoraTrainer(Trainer):  # type: ignore[misc]  # transformers' Trainer is un
         ]
 
     def to_batch(self, rows: list[Example]) -> Batch:
-        """One micro-batch to train on."""
+        """The loss of one micro-batch in training."""
         return join([row for row in rows if isinstance(row, Row)]) if self.joins_rows else collate(rows, self.pad)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroupedSampler:
@@ -55,14 +55,14 @@ class LoraTrainer(Trainer):  # type: ignore[misc]  # transformers' Trainer is un
         return LengthGroupedSampler(lengths, self.args.train_batch_size * ranks, self.args.seed, ranks)
 
     def _get_num_items_in_batch(self, batch_samples: list[list[Batch]], device: torch.device) -> int:
-        """What a step's loss is averaged over: learned tokens, or pairs."""
+        """The number of items that a step's loss is averaged over: trained tokens, or pairs."""
         count = count_learned_tokens if self.beta is None else preference.count_pairs
         return distributed.sum_over_ranks(sum(count(batch) for step in batch_samples for batch in step))
 
     def training_step(self, model: Any, inputs: list[Batch], num_items_in_batch: Any = None) -> torch.Tensor:
-        """All micro-batches of a step. The ranks exchange gradients in the last one's backward pass only."""
+        """Runs all micro-batches of a step. The ranks exchange gradients only in the last one's backward pass."""
         self.tokens_seen += distributed.sum_over_ranks(sum(int(batch["lengths"].sum()) for batch in inputs))
-        # All ranks take part in each forward pass of a sharded base, so those with fewer micro-batches add empty ones.
+        # All ranks take part in each forward pass of a sharded base, so ranks with fewer micro-batches add empty ones.
         missing = distributed.max_over_ranks(len(inputs)) - len(inputs)
         examples: ExampleDataset = self.train_dataset
         batches = inputs + [collate([examples.rows[0].padding_example()], self.pad)] * missing
@@ -172,7 +172,7 @@ def training_arguments(
         prediction_loss_only=True,
         dataloader_num_workers=0,
         dataloader_pin_memory=on_gpu,
-        # One kernel for all weights: on a CPU a step of it took a fifth of the time, with the same losses (measured).
+        # One kernel for all weights. On a CPU, its step took a fifth of the time, with the same losses (measured).
         optim="adamw_torch_fused",
         ddp_find_unused_parameters=False,
         ddp_broadcast_buffers=False,

@@ -1,4 +1,4 @@
-"""Uploads to Storage, each read back by Tunebase; and the adapter's upload, even while Tunebase is unreachable."""
+"""Uploads files to Storage and has Tunebase verify them. Uploads the adapter even while Tunebase is unreachable."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .transfers import upload
 log = logging.getLogger("tunebase")
 MANIFEST_FILE = "manifest.json"
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
-# Further files whose names are known before training has finished.
+# Other files whose names are known before training has finished.
 EXTRA_FILES = (
     "README.md", "chat_template.jinja", "loss.svg", "samples.json", "tokenizer.json",
     "tokenizer_config.json",
@@ -27,7 +27,7 @@ FINISH_TIMEOUT_SECONDS = 120.0
 
 Targets = dict[str, UploadTarget]
 LocalPath = Callable[[str], Path]
-"""Where a file of the artifact is on this worker's disk."""
+"""The location of a file of the artifact on this worker's disk."""
 
 
 async def upload_all(
@@ -36,11 +36,11 @@ async def upload_all(
     targets: Targets,
     on_progress: Callable[[int], None] = lambda sent: None,
 ) -> None:
-    """Uploads the files, one after the other; `on_progress` gets the bytes sent so far. Raises TrainerError."""
+    """Uploads the files one by one. `on_progress` gets the bytes sent so far. Raises TrainerError."""
     done = 0
     for file in files:
         if file.path not in targets:
-            raise TrainerError("upload_failed", f"Tunebase gave no upload target for {file.path}.")
+            raise TrainerError("upload_failed", f"Tunebase returned no upload target for {file.path}.")
         await upload(local(file.path), targets[file.path], lambda sent, before=done: on_progress(before + sent))  # type: ignore[misc]
         done += file.bytes
 
@@ -52,7 +52,7 @@ async def verify_all(
     targets: Targets,
     timeout_seconds: float,
 ) -> None:
-    """Has the server read every file back; a damaged one is uploaded once more. Raises TrainerError."""
+    """Has the server verify every file. Uploads a damaged one once more. Raises TrainerError."""
     for file in files:
         verified = await callbacks.verify(file, timeout_seconds)
         if not verified.verified and verified.directive != "stop":
@@ -66,10 +66,10 @@ async def verify_all(
 
 
 class AdapterUpload:
-    """Keeps upload targets for the adapter while it is trained, and uploads it in the end."""
+    """Keeps upload targets for the adapter ready during training, and uploads it at the end."""
 
     def __init__(self, callbacks: CallbackClient, on_progress: Callable[[float], None]) -> None:
-        """`on_progress` gets the share of bytes uploaded, 0 to 1."""
+        """`on_progress` gets the share of bytes uploaded, from 0 to 1."""
         self._callbacks = callbacks
         self._on_progress = on_progress
         self._targets: Targets = {}
@@ -93,8 +93,8 @@ class AdapterUpload:
     async def deliver(self, adapter: Path, manifest: Manifest) -> tuple[str, Manifest]:
         """Uploads the adapter and then its manifest, has them verified, and reports success.
 
-        Returns the adapter's path in Storage, and the manifest as uploaded. If Tunebase is unreachable it will find the
-        manifest later; files without a target are then left out. Raises TrainerError.
+        Returns the adapter's path in Storage, and the manifest as uploaded. If Tunebase is unreachable, files without a
+        target are omitted, and Tunebase finds the manifest later. Raises TrainerError.
         """
         self._on_progress(0)
         await self._request_final_targets([file.path for file in manifest.files])
@@ -102,7 +102,7 @@ class AdapterUpload:
         targets = self._targets
         total = sum(file.bytes for file in manifest.files)
         await upload_all(manifest.files, adapter.joinpath, targets, lambda sent: self._on_progress(sent / total))
-        # Last: where a manifest is, every file that it names is too.
+        # Last, so that a manifest in Storage implies that all of its files are there.
         manifest_path = adapter.parent / MANIFEST_FILE
         manifest_path.write_text(manifest.model_dump_json())
         if MANIFEST_FILE in targets:

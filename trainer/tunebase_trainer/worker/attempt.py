@@ -1,7 +1,7 @@
 """One attempt from claim to end: download, train in a separate process, report, upload, clean up.
 
 It ends early on a directive in a reply (stop, cancel, pause), on SIGTERM from the platform, and when RunPod cancels the
-run (asyncio.CancelledError). It does not end because Tunebase is unreachable after the claim.
+run (asyncio.CancelledError). After the claim, it continues even if Tunebase is unreachable.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Attempt:
         self.wandb = WandbMirror(callbacks.add_log)
         self.phase: Literal["before", "training", "after"] = "before"
         self.outcome: EndedEarly | None = None
-        """How a training that was asked to stop ends."""
+        """The outcome of a training that was asked to stop."""
         self.out_of_time = False
 
     async def run(self) -> dict[str, Any]:
@@ -80,7 +80,7 @@ class Attempt:
         except AttemptStopped:
             return await self._finish_stopped()
         except asyncio.CancelledError:
-            # RunPod cancelled the run, or its time limit is over. It does not wait long.
+            # RunPod cancelled the run, or its time limit has expired. RunPod does not wait long.
             with suppress(Exception):
                 await asyncio.wait_for(self.callbacks.finish("cancelled", 5), 5)
             self.jobs.update_status(job_id, "cancelled")
@@ -90,7 +90,7 @@ class Attempt:
         finally:
             self.callbacks.close()
             if self.directory is not None:
-                # Called directly, the adapter is what the caller wants.
+                # Called directly, the adapter must be kept for the caller.
                 workdir.remove(self.directory, keep="adapter" if self.direct else None)
 
     async def _claim(self) -> ClaimReply:
@@ -106,10 +106,10 @@ class Attempt:
         self.callbacks.open_spool(self.directory)
         return reply
 
-    # --- what runs alongside the work
+    # --- watchers, which run alongside the work
 
     async def _run_with_watchers(self, work: Any) -> dict[str, Any]:
-        """Runs `work` until it is done or a watcher ends it; nothing of either outlives this call."""
+        """Runs `work` until it is done or a watcher ends it. All tasks have ended when this returns."""
         working: asyncio.Task[dict[str, Any]] = asyncio.create_task(work)
         watchers: list[asyncio.Task[Any]] = [
             asyncio.create_task(watch())
@@ -150,7 +150,7 @@ class Attempt:
         await self.preempted.wait()
         log.warning("the platform is stopping this worker (SIGTERM)")
         await self._stop_training("preempted")
-        # The rest of the grace period is for the last callback.
+        # The rest of the grace period is reserved for the final callback.
         await asyncio.sleep(max(1.0, grace_seconds() - 5))
         raise AttemptStopped
 
@@ -175,7 +175,7 @@ class Attempt:
         inputs = await fetch_inputs(self.session, claim, self.directory, self.direct, self.callbacks.add_log)
         result = await self._train(self._spec(claim, inputs))
         self.phase = "after"
-        await self.checkpoints.stop()  # the adapter itself is better than a checkpoint
+        await self.checkpoints.stop()  # the adapter supersedes checkpoints
         adapter = self.directory / "adapter"
         manifest = Manifest(
             **{name: result[name] for name in Manifest.model_fields if name in result},
@@ -198,7 +198,7 @@ class Attempt:
         return hyper.model_copy(update={"quantization": result.get("quantization", hyper.quantization)})
 
     def _spec(self, claim: ClaimReply, inputs: Inputs) -> dict[str, Any]:
-        """SPEC of process.py."""
+        """The SPEC that process.py documents."""
         assert self.directory is not None
         return {
             "dataset": str(inputs.dataset),
@@ -215,7 +215,7 @@ class Attempt:
         }
 
     def _seconds_left(self) -> float | None:
-        """Until training must have saved, so that its checkpoint is uploaded before RunPod ends the run."""
+        """Seconds until training must have saved, so that its checkpoint can be uploaded before RunPod ends the run."""
         limit = self.input.execution_timeout_seconds
         return None if limit is None else max(0.0, limit - min(120, limit / 10) - (time.monotonic() - self.started))
 
@@ -247,7 +247,7 @@ class Attempt:
         if not isinstance(problem, TrainerError):
             log.exception("attempt of job %s failed unexpectedly", job_id)
         error = add_hint(to_worker_error(problem), self.input.hyperparameters)
-        with suppress(TrainerError):  # unreachable: the lease expires, and RunPod keeps what is returned here
+        with suppress(TrainerError):  # if unreachable, the lease expires, and RunPod keeps the returned output
             await self.callbacks.failed(error, FINISH_TIMEOUT_SECONDS)
         self.jobs.update_status(job_id, "failed", error_code=error.code, error_message=error.message, hint=error.hint)
         return outputs.failed(job_id, error)

@@ -1,7 +1,8 @@
-"""Reports an attempt to Tunebase: signed callbacks, in order, repeated until they arrive.
+"""Reports an attempt to Tunebase with signed callbacks, in order, retried until they arrive.
 
-Signed as Standard Webhooks defines. A retry sends the same body with the same `webhook-id` and a fresh timestamp, so
-the server can tell a retry from a replay and from a new message. Replies carry directives, on which the attempt acts.
+Callbacks are signed according to Standard Webhooks. A retry sends the same body with the same `webhook-id` and a new
+timestamp, so that the server can distinguish a retry from a replay and from a new message. Replies carry directives for
+the attempt.
 """
 
 from __future__ import annotations
@@ -41,13 +42,13 @@ from .spool import Batch, Kind, Spool
 
 log = logging.getLogger("tunebase")
 
-# Statuses below 500 that may change with the next try; 404, because a function that is being deployed does not exist.
+# Statuses below 500 that are retried. 404, because a function does not exist while it is being deployed.
 TRANSIENT_STATUSES = {404, 408, 425, 429}
-# A later directive may follow an earlier one of this list, never the other way round.
+# A directive can be replaced only by one later in this list.
 DIRECTIVE_PRIORITY: list[Directive] = ["continue", "pause", "cancel", "stop"]
 MAX_RETRY_SECONDS = 10.0
 MIN_SECONDS_BETWEEN_REPORTS = 1.0
-# What a report says of the job, by the registry's names.
+# The fields of a report, by the registry's names.
 REPORTED_FIELDS = (
     "stage", "progress", "current_epoch", "total_epochs", "current_step", "total_steps", "trained_tokens",
     "seconds_left",
@@ -55,7 +56,7 @@ REPORTED_FIELDS = (
 
 
 class CallbackClient:
-    """The attempt's connection to Tunebase. Without a URL (called directly through RunPod) it sends nothing."""
+    """The attempt's connection to Tunebase. Without a URL (called directly through RunPod), it sends nothing."""
 
     def __init__(
         self,
@@ -67,8 +68,8 @@ class CallbackClient:
         jobs: StatusManager,
         job_id: str,
     ) -> None:
-        """`timeout_seconds`: how long a call is retried; reports are retried forever. They read `job_id`'s status from
-        `jobs`."""
+        """`timeout_seconds`: how long calls are retried; reports are retried forever. Reports read the status of
+        `job_id` from `jobs`."""
         self._session = session
         self._url = callback_url.rstrip("/") if callback_url else None
         self._webhook = Webhook(secret) if secret else None
@@ -79,10 +80,10 @@ class CallbackClient:
         self._sequence = 0
         self._sending = asyncio.Lock()
         self._unanswered: tuple[str, str, Batch] | None = None
-        """The report in flight: its id, its text, what it contains. It is repeated unchanged until it arrives."""
+        """The report in flight: its id, its text and its contents. It is retried unchanged until it arrives."""
         self._spool: Spool | None = None
         self._finishing = False
-        """Whether the last call is under way: no heartbeat follows it."""
+        """Whether the final call is in progress. No heartbeat follows it."""
         self._reported_revision = 0
         self._last_sent = time.monotonic()
         self._report_seconds = 15.0
@@ -90,7 +91,7 @@ class CallbackClient:
         self._directives: asyncio.Queue[Directive] = asyncio.Queue()
 
     def open_spool(self, directory: Path) -> None:
-        """Keeps in `directory` what cannot be sent yet."""
+        """Spools to `directory` what cannot be sent yet."""
         if self._url is not None:
             self._spool = Spool(directory / "spool.jsonl")
 
@@ -98,17 +99,17 @@ class CallbackClient:
         if self._spool is not None:
             self._spool.close()
 
-    # --- what the next report contains
+    # --- the contents of the next report
 
     def add_metric(self, metric: Metric) -> None:
         self._add("metrics", metric)
 
     def add_log(self, level: str, message: str) -> None:
-        """A line for the job's log."""
+        """Adds a line to the job's log."""
         self._add("events", LogEvent(level=level, message=storable(message[:2000])))  # type: ignore[arg-type]
 
     def add_checkpoint(self, checkpoint: CheckpointReport) -> None:
-        """A checkpoint whose files have been verified."""
+        """Adds a checkpoint whose files have been verified."""
         self._add("checkpoints", checkpoint)
 
     def _add(self, kind: Kind, item: Metric | LogEvent | CheckpointReport) -> None:
@@ -129,7 +130,7 @@ class CallbackClient:
         return reply
 
     async def next_directive(self) -> Directive:
-        """Waits for the next pause, cancel or stop. Each arrives once, and only one of higher priority follows."""
+        """Waits for the next pause, cancel or stop. Each is returned once; only one of higher priority can follow."""
         return await self._directives.get()
 
     async def report_forever(self) -> None:
@@ -154,10 +155,10 @@ class CallbackClient:
         )
 
     async def report(self) -> None:
-        """Sends what is new, up to a report's limits; retries the same report until it arrives."""
+        """Sends what is new, up to a report's limits, and retries the same report until it arrives."""
         async with self._sending:
             if self._finishing and not self._has_unreported():
-                return  # it waited for a report that finish() has sent
+                return  # while waiting, finish() sent the report
             if self._unanswered is None:
                 self._unanswered = self._next_report()
             message_id, text, batch = self._unanswered
@@ -168,7 +169,8 @@ class CallbackClient:
             except CallbackRejected as rejected:
                 if rejected.status == 401:
                     raise
-                # A retry would be rejected again; the next report may not be. Training is worth more than a log line.
+                # A retry would be rejected again, but the next report may be accepted. Training must not fail because
+                # of a log line.
                 log.error("a report was rejected and is dropped: %s", rejected)
             self._unanswered = None
             self._last_sent = time.monotonic()
@@ -196,22 +198,22 @@ class CallbackClient:
         return reply
 
     async def verify(self, file: ArtifactFile, timeout_seconds: float | None = None) -> VerifyReply:
-        """Has the server read one uploaded file back."""
+        """Has the server verify one uploaded file."""
         body = {**self._holder(), "file": file.model_dump()}
         reply = VerifyReply.model_validate(await self._call("verify", body, timeout_seconds))
         self._accept(reply.directive)
         return reply
 
     async def finish(self, outcome: str, timeout_seconds: float | None = None, **details: Any) -> FinishReply:
-        """The last call: `outcome`, and the details that protocol.ts requires for it. Unsent reports go first.
+        """The final call: `outcome`, and the details that protocol.ts requires for it. Sends pending reports first.
 
-        Raises CallbackUnreachable when there is no answer within `timeout_seconds`.
+        Raises CallbackUnreachable if there is no response within `timeout_seconds`.
         """
-        if self._url is None or self._fence == 0:  # nobody to report to, or an attempt that this worker never held
+        if self._url is None or self._fence == 0:  # no callback URL, or an attempt that this worker never held
             return FinishReply(accepted=True, detail=None)
         timeout_seconds = self._timeout if timeout_seconds is None else timeout_seconds
         give_up = time.monotonic() + timeout_seconds
-        with suppress(TimeoutError):  # an outcome without its last metrics is better than none
+        with suppress(TimeoutError):  # an outcome without the last metrics is better than none
             async with asyncio.timeout(timeout_seconds):
                 while self._has_unreported():
                     await self.report()
@@ -242,7 +244,7 @@ class CallbackClient:
         return await self._send(name, new_id(), text, self._timeout if timeout_seconds is None else timeout_seconds)
 
     async def _send(self, name: str, message_id: str, text: str, timeout_seconds: float) -> dict[str, Any]:
-        """One callback, retried until it is answered. Raises CallbackUnreachable in the end, or CallbackRejected."""
+        """Sends one callback, with retries. Raises CallbackRejected, or CallbackUnreachable after the timeout."""
         assert self._url is not None
         give_up = time.monotonic() + timeout_seconds
         wait = 0.5
@@ -264,7 +266,7 @@ class CallbackClient:
             log.warning("callback %s", problem)
             if time.monotonic() + wait > give_up:
                 raise CallbackUnreachable(problem)
-            # Jitter, so that many workers do not come back at once.
+            # Jitter, so that many workers do not retry at the same time.
             await asyncio.sleep(wait * (0.5 + random.random()))
             wait = min(wait * 2, MAX_RETRY_SECONDS)
 
@@ -280,10 +282,10 @@ class CallbackClient:
 
 
 def storable(text: str) -> str:
-    """The text without what a database cannot store: NUL, and lone surrogates, which a log can contain."""
+    """Removes what the database cannot store and a log can contain: NUL and lone surrogates."""
     return text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def new_id() -> str:
-    """A `webhook-id`: the same for every try of one message."""
+    """A `webhook-id`, which is the same for every attempt to send one message."""
     return f"msg_{uuid.uuid4().hex}"

@@ -17,7 +17,7 @@ from .protocol import CheckpointReport, Resume, check_url
 from .transfers import describe, download
 
 log = logging.getLogger("tunebase")
-# A checkpoint is not worth waiting longer for: the next one will follow.
+# Do not wait longer for a checkpoint, because the next one will follow.
 TIMEOUT_SECONDS = 120.0
 
 
@@ -53,7 +53,7 @@ class CheckpointUploads:
             self._task = asyncio.create_task(self._upload_all())
 
     async def drain(self) -> None:
-        """Waits until every enqueued checkpoint has been uploaded, or has failed."""
+        """Waits until every enqueued checkpoint has been uploaded or has failed."""
         if self._task is not None:
             await self._task
 
@@ -99,7 +99,7 @@ class CheckpointUploads:
         )
 
     def _remove_superseded(self) -> None:
-        """Only the newest stays on disk, and the one being uploaded."""
+        """Deletes all checkpoints on disk except the newest and the one being uploaded."""
         for saved in self._on_disk[:-1]:
             if saved is not self._uploading:
                 shutil.rmtree(saved.path, ignore_errors=True)
@@ -107,9 +107,9 @@ class CheckpointUploads:
 
 
 async def download_checkpoint(session: aiohttp.ClientSession, resume: Resume, directory: Path) -> Path:
-    """Downloads a checkpoint's files into `directory`; returns the checkpoint's own directory.
+    """Downloads a checkpoint's files into `directory`. Returns the checkpoint's own directory.
 
-    Raises TrainerError when a file is missing or is not the one that was uploaded.
+    Raises TrainerError if a file is missing or differs from the uploaded one.
     """
     target = directory / f"checkpoint-{resume.step}"
     for file in resume.files:

@@ -1,4 +1,4 @@
-"""The adapter of a worker that is called directly: kept on the volume, or uploaded as one tar to a signed URL."""
+"""Keeps the adapter of a directly called worker: on the volume, or as one tar uploaded to a signed URL."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ LOST_WITH_THE_CONTAINER = (
 
 
 def loss_warning(adapter_upload_url: str | None) -> str | None:
-    """A warning if nothing of the adapter outlives this container."""
+    """A warning if the adapter would be lost with this container."""
     return LOST_WITH_THE_CONTAINER if adapter_upload_url is None and not workdir.is_on_volume() else None
 
 
 async def upload_tar(session: aiohttp.ClientSession, url: str, adapter: Path) -> AdapterUploaded:
-    """Sends the files of `adapter` as one uncompressed tar by PUT; weights do not compress. Raises `upload_failed`.
+    """Sends the files of `adapter` by PUT as one tar, uncompressed because weights do not compress. Raises
+    `upload_failed`.
 
-    The URL, which permits the upload, is never part of a message.
+    Messages never contain the URL, which grants access.
     """
     archive = adapter.with_suffix(".tar")
     try:
@@ -67,7 +68,7 @@ async def _put(session: aiohttp.ClientSession, url: str, archive: Path) -> None:
                 ) as response:
                     if 200 <= response.status < 300:
                         return
-                    problem = f"{host} answered {response.status}"
+                    problem = f"{host} responded with {response.status}"
                     if response.status < 500 and response.status != 429:
                         break
         except (aiohttp.ClientError, TimeoutError) as error:

@@ -1,4 +1,4 @@
-"""Maps exceptions to errors for the user; tracebacks stay in the worker's log."""
+"""Maps exceptions to errors for the user. Tracebacks stay in the worker's log."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def to_worker_error(error: BaseException) -> TrainerError:
     return TrainerError(
         "internal_error",
         f"The trainer failed unexpectedly ({type(error).__name__}).",
-        "This is not a problem with your data. The operator finds the traceback in the worker's log.",
+        "This is not a problem with your data. The operator can find the traceback in the worker's log.",
     )
 
 
 def add_hint(error: TrainerError, hyper: Hyperparameters) -> TrainerError:
-    """The error with a hint that names the run's own values, and better ones where there are any."""
+    """Adds the run's own values to the error's hint, with better ones if possible."""
     memory = [
         _smaller("batch_size", hyper.batch_size, 1),
         _smaller("lora_rank", hyper.lora_rank, 8),

@@ -1,4 +1,4 @@
-"""What an attempt downloads before it trains: the dataset, a checkpoint to resume from, an adapter to start from."""
+"""Downloads an attempt's inputs: the dataset, a checkpoint to resume from, an adapter to start from."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ async def fetch_inputs(
     direct: bool,
     on_log: Callable[[str, str], None],
 ) -> Inputs:
-    """Downloads everything the claim names into `directory`.
+    """Downloads everything that the claim names into `directory`.
 
-    `direct`: the caller supplied the URLs itself, so it is the caller who can correct them. A checkpoint that cannot
-    be downloaded is a warning, and training starts over; anything else raises TrainerError.
+    `direct`: the caller supplied the URLs and can correct them. If a checkpoint cannot be downloaded, logs a warning,
+    and training starts over. For anything else, raises TrainerError.
     """
     hint = DIRECT_HINT if direct else OPERATOR_HINT
     dataset = directory / "train.jsonl"
@@ -61,10 +61,11 @@ async def fetch_inputs(
 
 
 async def _download_adapter(session: aiohttp.ClientSession, start_from: StartFrom, target: Path) -> Path:
-    """Without it the run would be a different one than was requested: a failed download ends the attempt."""
+    """Downloads the adapter to start from. A failure ends the attempt, because the run would not be the requested
+    one."""
     for file in start_from.files:
         if file.path not in ADAPTER_FILES:
-            continue  # the model card, merged weights and the like are not needed
+            continue  # the model card, merged weights and similar files are not needed
         check_url("start_from.files.url", file.url)
         path = target / file.path
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Redacts the end of a training's log for the user: no secrets, no paths of this worker."""
+"""Redacts the end of a training log for the user: removes secrets and this worker's paths."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 MAX_CHARACTERS = 1900
 SECRET_NAME = re.compile(r"TOKEN|KEY|SECRET|PASSWORD", re.IGNORECASE)
 SECRETS = re.compile(
-    r"\b(?:whsec|hf|tb|sk|rpa|ghp|github_pat)[_-][A-Za-z0-9_\-+/=]{6,}"  # keys with a telling prefix
+    r"\b(?:whsec|hf|tb|sk|rpa|ghp|github_pat)[_-][A-Za-z0-9_\-+/=]{6,}"  # keys with a known prefix
     r"|\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"  # JSON web tokens
     r"|(?<=[Bb]earer )[^\s,;'\"]+"
     r"|(?<=token=)[^\s&'\"]+|(?<=secret=)[^\s&'\"]+|(?<=password=)[^\s&'\"]+|(?<=api_key=)[^\s&'\"]+"
@@ -21,7 +21,7 @@ PROGRESS_BAR = re.compile(r"\d+%\|")
 
 
 def redact(line: str) -> str:
-    """One line without secrets. Of URLs the host remains, of paths the last component."""
+    """Redacts one line: removes secrets, and keeps only the host of URLs and the last component of paths."""
     for name, value in os.environ.items():
         if SECRET_NAME.search(name) and len(value) >= 8:
             line = line.replace(value, "[secret]")

@@ -1,4 +1,4 @@
-"""What the handler returns to RunPod, and what polling shows meanwhile: HandlerOutput and HandlerProgress."""
+"""The handler's output to RunPod, and the progress that polling shows: HandlerOutput and HandlerProgress."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def completed(
 
 
 def failed(job_id: Any, error: TrainerError) -> dict[str, Any]:
-    """With `error`, RunPod shows the run as FAILED. With `refresh_worker` it replaces the worker."""
+    """With `error`, RunPod shows the run as FAILED. With `refresh_worker`, it replaces the worker."""
     return {
         **({"refresh_worker": True} if error.code == "gpu_unavailable" else {}),
         "status": "failed",
@@ -39,7 +39,7 @@ def failed(job_id: Any, error: TrainerError) -> dict[str, Any]:
 
 
 def ended(status: str, job_id: str, detail: str) -> dict[str, Any]:
-    """Cancelled, paused, preempted, or refused: neither a result nor a failure."""
+    """The output of a cancelled, paused, preempted or refused run: neither a result nor a failure."""
     return {"status": status, "job_id": job_id, "detail": detail}
 
 

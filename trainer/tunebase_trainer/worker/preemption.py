@@ -14,7 +14,7 @@ log = logging.getLogger("tunebase")
 
 
 def grace_seconds() -> float:
-    """How long the platform waits between SIGTERM and SIGKILL. The operator sets it."""
+    """How long the platform waits between SIGTERM and SIGKILL, as configured by the operator."""
     return float(os.environ.get("TUNEBASE_SHUTDOWN_GRACE_SECONDS") or 25)
 
 
@@ -31,7 +31,7 @@ def sigterm_event() -> Iterator[asyncio.Event]:
 
     try:
         signal.signal(signal.SIGTERM, handle)
-    except ValueError:  # only the main thread may
+    except ValueError:  # only the main thread can set handlers
         log.warning("SIGTERM will not be handled: this is not the main thread")
         yield received
         return

@@ -1,7 +1,7 @@
-"""The training as a separate process group: it can be killed as a whole, and its crash does not take the worker down.
+"""Runs training as a separate process group, so that it can be killed as a whole and its crash does not end the worker.
 
-The command is `TUNEBASE_TRAIN_COMMAND` (split like a shell does), or this interpreter with train_lora.py. The contract,
-for anyone who replaces it:
+The command is `TUNEBASE_TRAIN_COMMAND` (split like in a shell), or this interpreter with train_lora.py. A replacement
+must follow this contract:
 
 - It gets one more argument, the path of SPEC, a JSON file: `dataset` (path), `validation` (path or null), `output` (the
   directory for adapter_config.json, adapter_model.safetensors, and whatever else belongs to the artifact: every file in
@@ -49,7 +49,7 @@ from typing import Any
 from .workdir import VOLUME
 
 TRAINER_DIR = Path(__file__).resolve().parents[2]
-# What the training inherits of this worker's environment: no key, no URL, no secret.
+# The variables that training inherits from this worker's environment. No keys, URLs or secrets.
 INHERITED_VARIABLES = (
     "PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER",
     "NVIDIA_VISIBLE_DEVICES", "PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "OMP_NUM_THREADS",
@@ -59,7 +59,7 @@ INHERITED_VARIABLES = (
     "TUNEBASE_SAMPLE_COUNT", "TUNEBASE_SHARD_BASE_MODEL", "TUNEBASE_STACK", "TUNEBASE_CPU_DTYPE",
 )  # fmt: skip
 INHERITED_PREFIXES = ("NCCL_", "HF_XET_")
-# How libraries say that they have no fast kernel for this GPU or model.
+# Messages of libraries that have no fast kernel for this GPU or model.
 SLOW = re.compile(r"falling back|fast path is not available|will be (much )?slower", re.IGNORECASE)
 MAX_WARNINGS = 5
 
@@ -71,9 +71,9 @@ def training_command() -> list[str]:
 
 
 def training_environment(num_gpus: int | None = None) -> dict[str, str]:
-    """The training's environment, without TUNEBASE_EVENTS_FD; it sees at most `num_gpus` GPUs.
+    """The environment of training, without TUNEBASE_EVENTS_FD. It sees at most `num_gpus` GPUs.
 
-    With more, transformers would split every batch over all of them, and change the batch size with it.
+    With more, transformers would split every batch across all of them, which changes the batch size.
     """
     passed = {
         name: value
@@ -81,7 +81,7 @@ def training_environment(num_gpus: int | None = None) -> dict[str, str]:
         if name in INHERITED_VARIABLES or name.startswith(INHERITED_PREFIXES)
     }
     defaults = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
-    if "PYTORCH_CUDA_ALLOC_CONF" not in passed:  # rows of many lengths leave gaps in segments of a fixed size
+    if "PYTORCH_CUDA_ALLOC_CONF" not in passed:  # rows of many lengths fragment segments of a fixed size
         defaults["PYTORCH_ALLOC_CONF"] = "expandable_segments:True"
     if VOLUME.is_dir():
         if "HF_HOME" not in passed:
@@ -103,7 +103,7 @@ class TrainingProcess:
         self.last_lines: deque[str] = deque(maxlen=30)
         """The end of its log."""
         self.warnings: list[str] = []
-        """Lines of its log that say why it is slower than it could be."""
+        """Lines of its log about slow fallbacks."""
 
     @classmethod
     async def start(cls, spec: Path, num_gpus: int) -> TrainingProcess:

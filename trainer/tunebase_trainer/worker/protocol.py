@@ -1,4 +1,5 @@
-"""The messages between this worker and Tunebase. The server generates `protocol.schema.json`; tests compare the two."""
+"""The messages between this worker and Tunebase. The server generates `protocol.schema.json`, which tests compare with
+this."""
 
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ class Wandb(Message):
 
 
 class Hyperparameters(HyperparameterFields):
-    """The hyperparameters of contract.py, and what else a run needs."""
+    """The hyperparameters of contract.py, and the other parameters of a run."""
 
     base_model: Annotated[str, Field(min_length=1, max_length=300)]
     base_revision: str | None = None
@@ -46,7 +47,7 @@ class GpuConfig(Message):
 
     @property
     def requires_gpu(self) -> bool:
-        """Whether the model is configured for a GPU: `cpu` and `none` are the embedded stack's and the examples'."""
+        """Whether the model is configured for a GPU. The embedded stack and the examples use `cpu` and `none`."""
         return self.gpu_type.lower() not in ("cpu", "none")
 
 
@@ -59,7 +60,7 @@ class RunInput(Message):
     gpu_config: GpuConfig
     execution_timeout_seconds: Annotated[int, Field(ge=1)] | None = None
     adapter_upload_url: Annotated[str | None, Field(repr=False)] = None
-    """Without `callback_url`: a tar of the adapter is uploaded here by PUT."""
+    """Without `callback_url`: where to upload a tar of the adapter by PUT."""
     callback_url: str | None = None
     callback_secret: Annotated[str, Field(pattern=r"^whsec_")] | None = Field(default=None, repr=False)
 
@@ -176,7 +177,7 @@ class Manifest(Message):
     validation_rows: int = 0
     versions: dict[str, str]
     chat_template_sha256: str | None = None
-    """Of the chat template that rendered the rows: serving must use the same."""
+    """The SHA-256 of the chat template that rendered the rows. Serving must use the same template."""
     evaluation: Evaluation | None = None
 
 
@@ -188,7 +189,8 @@ class AdapterUploaded(Message):
 
 
 def parse_input(raw: Any) -> RunInput:
-    """RunPod's `input`. Raises TrainerError `invalid_input`, which names each field, its value and its range."""
+    """Parses RunPod's `input`. Raises TrainerError `invalid_input`, which names each invalid field, its value and its
+    range."""
     try:
         run = RunInput.model_validate(raw)
     except ValidationError as error:
@@ -202,7 +204,9 @@ def parse_input(raw: Any) -> RunInput:
         if (url := getattr(run, name)) is not None:
             check_url(name, url)
     if (run.callback_url is None) != (run.callback_secret is None):
-        raise TrainerError("invalid_input", "callback_url and callback_secret go together.", "Send both, or neither.")
+        raise TrainerError(
+            "invalid_input", "callback_url and callback_secret must be sent together.", "Send both, or neither."
+        )
     if run.callback_url is not None and run.adapter_upload_url is not None:
         message = (
             "adapter_upload_url is only for a worker without callback_url; Tunebase provides its own upload targets."

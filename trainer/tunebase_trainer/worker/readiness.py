@@ -1,6 +1,6 @@
-"""Whether this worker's GPU can be used. A worker that cannot use it refuses jobs and asks RunPod for another host.
+"""Checks whether this worker's GPU is usable. If not, the worker refuses jobs and asks RunPod for another host.
 
-The self-test runs in a process of its own: this one never loads torch, which would hold memory on every GPU.
+The self-test runs in a separate process. This one never loads torch, which would occupy memory on every GPU.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ async def check_gpu(config: GpuConfig) -> None:
         return
     checks = await selftest()
     for check in checks:
-        # A GPU without bf16 is not this host's fault: the training reports it, and no other host is tried.
+        # A GPU without bf16 is a wrong configuration, not a faulty host: training reports it, and no other host is
+        # tried.
         if check["status"] == "failed" and check["name"] in ("driver", "cuda"):
             raise TrainerError("gpu_unavailable", f"This worker cannot use its GPU: {check['found']}.", check["advice"])
         if check["name"] == "driver" and check["status"] == "skipped":

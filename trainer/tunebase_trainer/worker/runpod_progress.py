@@ -1,4 +1,4 @@
-"""Progress updates to RunPod, which polling its /status shows."""
+"""Sends progress updates to RunPod, which its /status shows."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 from runpod.http_client import AsyncClientSession
 from runpod.serverless.modules.rp_http import send_result
 
-# How often polling RunPod shows something new.
+# The interval between updates, in seconds.
 PROGRESS_SECONDS = 5.0
 
 
 async def send_progress(job: dict[str, Any], current: Callable[[], dict[str, Any]]) -> None:
-    """Sends `current()` at intervals, one update at a time; none outlives this call. Runs until it is cancelled.
+    """Sends `current()` at intervals, one update at a time, until it is cancelled. No update is in flight afterwards.
 
-    Not `runpod.serverless.progress_update`: that sends from a thread at an unknown time, and a late update would
-    replace a newer one, or the result.
+    Not `runpod.serverless.progress_update`, which sends from a thread at an unknown time: a late update would replace a
+    newer one, or the result.
     """
     if "RUNPOD_WEBHOOK_POST_OUTPUT" not in os.environ:
         await asyncio.get_running_loop().create_future()

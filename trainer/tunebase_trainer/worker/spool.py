@@ -1,4 +1,4 @@
-"""Unsent items in a file: hours without Tunebase cost no memory, and nothing is lost or reordered."""
+"""A queue of unsent items in a file. Hours without Tunebase use no memory, and nothing is lost or reordered."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Spool:
         return batch
 
     def mark_sent(self, batch: Batch) -> None:
-        """Drops a batch that has arrived."""
+        """Removes a batch that has arrived."""
         self._start = batch.end
         self.pending -= batch.count
         if self.pending == 0:

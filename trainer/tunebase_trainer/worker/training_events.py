@@ -1,4 +1,4 @@
-"""What the training process reports, event by event, and how it ended."""
+"""Handles the events of the training process, and its end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger("tunebase")
 
 
 class TrainingEvents:
-    """Passes the events of one training on: to the job's status, the callbacks, the uploads, and Weights & Biases."""
+    """Forwards the events of one training to the job's status, the callbacks, the uploads, and Weights & Biases."""
 
     def __init__(self, attempt: Attempt, training: TrainingProcess) -> None:
         self._attempt, self._training = attempt, training
@@ -39,7 +39,7 @@ class TrainingEvents:
             code = await self._training.wait()
             for line in self._training.warnings:
                 attempt.callbacks.add_log("warn", redact(line))
-            # The platform may send SIGTERM while it exits: a result is complete all the same.
+            # The platform may send SIGTERM while the process exits. The result is complete nevertheless.
             completed = self._error is None and (code == 0 or (code == -signal.SIGTERM and self._result is not None))
             attempt.wandb.end(0 if completed else 1)
             await attempt.wandb.close(1 if attempt.outcome == "preempted" else CLOSE_SECONDS)
@@ -77,7 +77,7 @@ class TrainingEvents:
             case "error":
                 self._error = TrainerError(event["code"], event["message"], event["hint"])
             case "stopped":
-                # Without a request from us: its time is nearly over, or the platform signaled every process.
+                # Not requested by this worker: it is close to its time limit, or the platform signaled every process.
                 attempt.outcome = attempt.outcome or "preempted"
                 attempt.out_of_time = event["out_of_time"]
             case "result":
@@ -125,6 +125,6 @@ class TrainingEvents:
         return TrainerError(
             "internal_error",
             f"The training process ended with status {code} and no result.",
-            "This is not a problem with your data. The job's log has the training's last lines; the worker's log, for "
-            "the operator, has more.",
+            "This is not a problem with your data. The job's log has the last lines of the output; the worker's "
+            "log, for the operator, has more.",
         )

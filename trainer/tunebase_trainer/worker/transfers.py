@@ -1,4 +1,4 @@
-"""Downloads, resumable uploads, and hashes of files."""
+"""Downloads, resumable uploads, and file hashes."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ async def download(
     what: str = "The training data",
     hint: str = OPERATOR_HINT,
 ) -> str:
-    """Streams `url` to `target` and returns its SHA-256, which must be `sha256` unless that is empty.
+    """Streams `url` to `target` and returns its SHA-256, which must equal `sha256` unless that is empty.
 
-    Raises TrainerError `dataset_unreachable`; the URL, which gives access to the data, is never part of a message.
+    Raises TrainerError `dataset_unreachable`. Messages never contain the URL, which grants access to the data.
     """
     host = urlsplit(url).hostname
     problem = ""
@@ -44,7 +44,7 @@ async def download(
         try:
             async with session.get(url, timeout=aiohttp.ClientTimeout(total=None, sock_read=60)) as response:
                 if response.status != 200:
-                    problem = f"{host} answered {response.status}"
+                    problem = f"{host} responded with {response.status}"
                     if response.status < 500 and response.status != 429:
                         break
                     continue
@@ -82,7 +82,7 @@ def describe(directory: Path) -> list[ArtifactFile]:
 
 
 async def upload(path: Path, target: UploadTarget, on_progress: Callable[[int], None]) -> None:
-    """Uploads one file by TUS in chunks, and resumes at the server's offset. `on_progress` gets the bytes sent.
+    """Uploads one file in chunks with TUS, resuming at the server's offset. `on_progress` gets the bytes sent.
 
     Raises TrainerError `upload_failed`.
     """
@@ -122,6 +122,6 @@ def _upload(path: Path, target: UploadTarget, on_progress: Callable[[int], None]
         raise TrainerError(
             "upload_failed",
             f"{target.path} could not be uploaded: "
-            f"{f'Storage answered {status}' if status else 'Storage could not be reached'}.",
+            f"{f'Storage responded with {status}' if status else 'Storage could not be reached'}.",
             "Create the job again. If it happens again, the operator must check Storage.",
         ) from error

@@ -1,4 +1,4 @@
-"""Where attempts work: a directory for each, removed when it has ended."""
+"""The working directories of attempts, each removed when its attempt has ended."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ VOLUME = Path("/runpod-volume")
 
 
 def work_root() -> Path:
-    """On the network volume if there is one."""
+    """The parent directory: on the network volume, if there is one."""
     if configured := os.environ.get("TUNEBASE_WORK_DIR"):
         return Path(configured)
     return (VOLUME if VOLUME.is_dir() else Path(tempfile.gettempdir())) / "tunebase" / "work"
@@ -25,7 +25,7 @@ def is_on_volume() -> bool:
 
 
 def create(job_id: str, attempt: int, fence: int) -> Path:
-    """An empty directory for the attempt's current holder: workers may share a volume."""
+    """Creates an empty directory for the attempt's current holder. Workers may share a volume."""
     directory = work_root() / job_id / f"{attempt}-{fence}"
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)

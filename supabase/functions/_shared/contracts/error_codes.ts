@@ -347,7 +347,7 @@ export const errorCodes = {
   ),
   inference_unavailable: unavailable(
     "The inference engine failed",
-    () => "The inference engine did not answer this request. It is safe to retry.",
+    () => "The inference engine did not respond. It is safe to retry.",
   ),
   inference_timeout: entry(504, "server_error")(
     "The answer took too long",

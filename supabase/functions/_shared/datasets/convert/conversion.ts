@@ -97,7 +97,7 @@ export class Conversion {
     return state.format === null && this.isTable ? unknownFormat(Object.keys(value), "columns") : null;
   }
 
-  /** Whether a row is in another format than the rows before it, which is reported. */
+  /** Whether a row's format differs from that of the previous rows, which is reported. */
   isMixed(value: unknown, addIssue: AddIssue): boolean {
     const { format } = this.#state;
     const other = format === null || !isObject(value) ? null : otherFormat(format, value);
