@@ -20,9 +20,9 @@ export const CatalogEntry = z.strictObject({
   /** A hub id or `package:<PyPI name>`. A hub model's revision is pinned when it is deployed. */
   source: z.string().min(1),
   owned_by: z.string().min(1),
-  /** The hub's identifier. */
+  /** The license's identifier on the hub. */
   license: z.string().min(1),
-  /** Whether the hub asks for the license to be accepted, and workers need HF_TOKEN. */
+  /** Whether the license must be accepted on the hub, so that workers need HF_TOKEN. */
   gated: z.boolean(),
   /** Whether the API loads the tokenizer, to count a dataset's tokens. */
   tokenizer: z.boolean().default(true),
@@ -36,9 +36,9 @@ export const CatalogEntry = z.strictObject({
     context: z.int().min(64),
   }),
   training: z.strictObject({
-    /** RunPod pools, the preferred first. */
+    /** RunPod pools in order of preference. */
     pools: Pools,
-    /** Hyperparameters that apply where a client sends none. The contract's own defaults are not filled in. */
+    /** Defaults for hyperparameters that a client omits. The contract's own defaults are not included. */
     defaults: z.record(z.string(), z.unknown()).superRefine((defaults, context) => {
       const { error } = TrainingHyperparameters.partial().safeParse(defaults);
       for (const { message, path } of error?.issues ?? []) {
@@ -50,13 +50,13 @@ export const CatalogEntry = z.strictObject({
   inference: z.strictObject({
     pools: Pools,
     gpus: count.default(1),
-    /** The most workers at the same time. */
+    /** The maximum number of concurrent workers. */
     workers: count.default(1),
     max_rank: count.refine((rank) => ranks.includes(rank), `must be one of ${ranks.join(", ")}`),
     max_length: z.int().min(64),
     vllm_args: z.string().default(""),
   }).optional(),
-  /** What differs where RunPod is emulated. */
+  /** Overrides for an emulated RunPod. */
   emulators: z.strictObject({
     source: z.string(),
     revision: z.string(),
@@ -66,7 +66,7 @@ export const CatalogEntry = z.strictObject({
 
 /** An entry of the catalog. */
 export interface Model extends z.infer<typeof CatalogEntry> {
-  /** The file's name: what `--models` takes. */
+  /** The file's name, as passed to `--models`. */
   id: string;
 }
 
@@ -103,7 +103,7 @@ export async function chosenModels(ids: string[]): Promise<Model[]> {
   });
 }
 
-/** Where workers of a target find a model. `revision` null: the hub's, which is pinned at deployment. */
+/** Where a target's workers find a model. `revision` null: the hub's current one, which is pinned at deployment. */
 export function sourceOf(model: Model, target: Target["name"]): { source: string; revision: string | null } {
   const override = target === "emulators" ? model.emulators : undefined;
   return { source: override?.source ?? model.source, revision: override?.revision ?? null };

@@ -41,25 +41,29 @@ export function addDeploy(program: Command, startEmulators?: StartEmulators): vo
     )
     .option(
       "--gpu <pools>",
-      "RunPod GPU pools for training, the preferred first, such as AMPERE_80,ADA_80_PRO (default: what the models need)",
+      "RunPod GPU pools for training, in order of preference, such as AMPERE_80,ADA_80_PRO (default: what the models need)",
       parseItems,
     )
     .option("--data-center <id>", "RunPod data center of the network volume, such as EU-RO-1")
-    .option("--max-workers <n>", "most GPU workers that train at the same time (default: 3)", parseInteger(1))
-    .option("--owner <email>", "who owns the first project; gets its API key")
-    .option("--no-owner", "name no owner and create no API key")
-    .option("--expose-schema", "add tunebase to the schemas of the Data API")
-    .option("--no-expose-schema", "remove it from them (default: leave them as they are)")
+    .option(
+      "--max-workers <n>",
+      "maximum number of concurrent GPU workers for training (default: 3)",
+      parseInteger(1),
+    )
+    .option("--owner <email>", "email address of the first project's owner, who gets its API key")
+    .option("--no-owner", "do not add an owner or create an API key")
+    .option("--expose-schema", "expose the schema tunebase in the Data API")
+    .option("--no-expose-schema", "do not expose it (default: keep the current setting)")
     .option(
       "--dashboard-url <url>",
-      "where the dashboard is hosted: Auth may redirect there after a sign-in",
+      "URL of the hosted dashboard, which Auth may redirect to after sign-in",
       parseUrl,
     )
     .option("--trainer-image <image>", "the trainer's image, by digest", parseImage)
     .option("--inference-image <image>", "the inference worker's image, by digest", parseImage)
     .option(
       "--registry-username <name>",
-      "user of a private image registry; the password is TUNEBASE_REGISTRY_PASSWORD",
+      "user name for a private image registry; the password is TUNEBASE_REGISTRY_PASSWORD",
     )
     .option("--smoke", "afterwards, fine-tune the first model on 20 rows and call it by name; costs GPU time")
     .addHelpText(
@@ -83,7 +87,7 @@ Examples:
       )
     );
   if (startEmulators !== undefined) {
-    deployCommand.option("--no-smoke", "on emulators, where it is the default: skip that");
+    deployCommand.option("--no-smoke", "skip the smoke job, which is the default on emulators");
   }
 
   addInstallationOptions(
@@ -97,7 +101,7 @@ Examples:
   )
     .option(
       "--delete-data",
-      "also delete everything that is stored: projects, files, adapters, the network volume",
+      "also delete all stored data: projects, files, adapters, the network volume",
     )
     .option("--dry-run", "show what would be removed, and change nothing")
     .option("--force", "even if jobs are running, or the Supabase project is gone")

@@ -1,4 +1,4 @@
-/** What a deployment costs, by RunPod's live prices: what it costs per month while idle, and per hour while it works. */
+/** The cost of a deployment at RunPod's live prices: per month while idle, and per hour while workers run. */
 import { chosenModels } from "./catalog.ts";
 import { selectPools } from "./prices.ts";
 import type { Context } from "./step.ts";
@@ -7,20 +7,20 @@ import { trainerPools } from "./steps/runpod_trainer.ts";
 
 export interface Cost {
   what: string;
-  /** For people: `$3.50 per month`. */
+  /** For display: `$3.50 per month`. */
   price: string;
-  /** USD; `high` where a fallback pool costs more. */
+  /** USD; `high` is the price of the most expensive fallback pool. */
   usd: { low: number; high: number };
   per: "month" | "hour";
 }
 
 export interface Costs {
   lines: Cost[];
-  /** USD per month without jobs and requests, without what Supabase charges. */
+  /** USD per month without jobs or requests, excluding Supabase. */
   idleUsdPerMonth: number;
 }
 
-/** RunPod's catalog has no price for storage: the documented one for the first TB. */
+/** The documented price for the first TB, because RunPod's catalog has no price for storage. */
 const volumeUsdPerGbMonth = 0.07;
 
 export async function planCosts(context: Context): Promise<Costs> {
@@ -34,7 +34,7 @@ export async function planCosts(context: Context): Promise<Costs> {
   const size = Math.max(volumeSize(models), volume?.size ?? 0);
   const idle = Number((size * volumeUsdPerGbMonth).toFixed(2));
   const lines: Cost[] = [{
-    what: `network volume (${size} GB), also while nothing runs`,
+    what: `network volume (${size} GB), even while idle`,
     price: `${dollars(idle)} per month`,
     usd: { low: idle, high: idle },
     per: "month",

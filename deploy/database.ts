@@ -1,7 +1,7 @@
-/** What the steps and the checks read of the project's database alike. */
+/** Queries of the project's database that both the steps and the checks use. */
 import * as z from "zod";
 
-/** What runs SQL: `SupabaseApi`. */
+/** Runs SQL: `SupabaseApi`. */
 export interface Queryable {
   query<T>(sql: string, schema: z.ZodType<T>, parameters?: readonly unknown[]): Promise<T>;
 }
@@ -13,7 +13,7 @@ export const databaseRoles = {
   tunebase_scheduler: "TUNEBASE_SCHEDULER_DB_URL",
 } as const;
 
-/** Whether a table or view exists. `name` is one of this code's own, with its schema: `tunebase.jobs`. */
+/** Whether a table or view exists. `name` is a constant that includes the schema: `tunebase.jobs`. */
 export async function hasRelation(database: Queryable, name: string): Promise<boolean> {
   const [row] = await database.query(
     `select to_regclass('${name}') is not null as exists`,
@@ -24,7 +24,7 @@ export async function hasRelation(database: Queryable, name: string): Promise<bo
 
 const history = "supabase_migrations.schema_migrations";
 
-/** The versions of the migrations that were applied, the app's own included. */
+/** The versions of all applied migrations, including the host app's. */
 export async function appliedMigrations(database: Queryable): Promise<string[]> {
   if (!await hasRelation(database, history)) return [];
   const rows = await database.query(
@@ -37,7 +37,7 @@ export async function appliedMigrations(database: Queryable): Promise<string[]> 
 /** The Postgres extensions: pg_cron and pg_net for the timer, Vault for its secrets. */
 export const requiredExtensions = ["pg_cron", "pg_net", "supabase_vault"] as const;
 
-/** Those of {@link requiredExtensions} that are not installed. */
+/** The {@link requiredExtensions} that are not installed. */
 export async function missingExtensions(database: Queryable): Promise<string[]> {
   const present = await database.query(
     "select extname from pg_catalog.pg_extension",

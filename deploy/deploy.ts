@@ -1,4 +1,4 @@
-/** `deploy`: plans, shows the price, asks, applies, checks, and tries the result. */
+/** `deploy`: plans, shows the cost, asks for consent, applies the plan, and checks the result. */
 import { CliError } from "../cli/errors.ts";
 import { print, printJson, printNote } from "../cli/terminal/output.ts";
 import { chosenModels } from "./catalog.ts";
@@ -24,12 +24,12 @@ export interface DeployOptions extends CommonDeployOptions, Omit<Answers, "profi
   smoke?: boolean;
 }
 
-/** What `--json` prints, as one object. */
+/** The object that `--json` prints. */
 interface Report {
   profile: string;
   changes: ReturnType<typeof changesOf>;
   costs: Costs;
-  /** After the changes: what doctor found. */
+  /** Doctor's findings after the changes. */
   checks?: Check[];
   smoke?: SmokeResult;
 }
@@ -57,7 +57,7 @@ export async function deploy(
   try {
     if (options.dryRun) return;
     if (changes.length > 0) await apply(context, options, report);
-    // On emulators it costs nothing, and shows that all of it works.
+    // On emulators, it is free and shows that everything works.
     if (options.smoke ?? (target.name === "emulators" && changes.length > 0)) {
       await smoke(context, options, report);
     }
@@ -86,13 +86,17 @@ async function apply(context: Context, options: DeployOptions, report: Report): 
   printNote(`Checks: done (${summary(report.checks)})`);
   if (!isWorking(report.checks)) {
     throw new CliError(
-      `Everything is deployed, but checks failed. Fix what they name, then run \`${commandLine("doctor")}\`.`,
+      `Everything is deployed, but checks failed. Fix the problems above, then run \`${
+        commandLine("doctor")
+      }\`.`,
     );
   }
   if (options.json) return;
   print(`\nTunebase is deployed: ${target.projectUrl(state.project ?? "")}/functions/v1/tunebase`);
   if (target.name === "emulators") {
-    print("The emulated accounts run only while a command does. For a stack that keeps running: task dev.");
+    print(
+      "The emulated accounts run only while a command runs. For a stack that keeps running, use task dev.",
+    );
   } else if (settings.ownerEmail !== null) {
     print(`The API key of ${settings.ownerEmail} is in ${credentialsFile(settings.profile)}. To use it:`);
     print(`  export $(cat "${credentialsFile(settings.profile)}")`);
@@ -119,7 +123,7 @@ async function smoke(
     model: model.name,
     log,
     agree: async (usd) => {
-      const price = usd === null ? "its cost is not known" : `it costs up to $${usd.toFixed(2)}`;
+      const price = usd === null ? "its cost is unknown" : `it costs up to $${usd.toFixed(2)}`;
       printNote(`smoke job: fine-tunes ${model.name} on 20 rows; ${price}`);
       return await agreed(options.yes, "Run it?");
     },
@@ -130,5 +134,5 @@ async function smoke(
   print(`\n${result.model} was trained in ${Math.round(result.trainSeconds)} s. Called by name:`);
   print(`  ${result.question}`);
   print(`  ${result.answer}`);
-  print("So few rows teach the form of the answer; the code itself need not be correct.");
+  print("So few rows teach only the form of the answer; the code may be wrong.");
 }

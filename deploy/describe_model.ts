@@ -1,4 +1,4 @@
-/** Makes a catalog entry of a model on the Hugging Face hub: dimensions from its config.json, GPUs by the memory model. */
+/** Creates a catalog entry for a model on the Hugging Face hub: dimensions from its config.json, GPUs from the memory model. */
 import * as z from "zod";
 import type { Model } from "./catalog.ts";
 import { DeployError } from "./errors.ts";
@@ -27,7 +27,7 @@ const dimensions = {
 } as const;
 type Config = z.infer<typeof Config>;
 
-/** A model that also reads images has its text model's dimensions in an object of their own, some of them by default. */
+/** A multimodal model has its text model's dimensions in a nested object, some of them omitted as defaults. */
 const Dimensions = z.union([
   z.object({ text_config: Config.pick(dimensions).partial() }).transform(({ text_config }) => text_config),
   Config.pick(dimensions).partial(),
@@ -72,7 +72,7 @@ export async function describeModel(hubId: string, token: string | null): Promis
     owned_by: owner,
     license: tags.find((tag) => tag.startsWith("license:"))?.slice("license:".length) ?? "unknown",
     gated: gated !== false,
-    // A vocabulary of this size does not load within a function's CPU time.
+    // A vocabulary of this size cannot be loaded within a function's CPU time.
     tokenizer: siblings.some(({ rfilename }) => rfilename === "tokenizer.json") &&
       config.vocab_size <= 200_000,
     architecture,
@@ -105,8 +105,8 @@ function parseConfig(hubId: string, data: Uint8Array): Config {
   const nested = z.object({ text_config: z.looseObject({}) }).safeParse(json);
   if (nested.success) {
     throw new DeployError(
-      `${hubId} is not a text model: it also reads images or sound.`,
-      "Choose a model for text; the trainer supports no other.",
+      `${hubId} is not a text model: it also accepts images or audio.`,
+      "Choose a text model; the trainer supports no others.",
     );
   }
   const config = Config.safeParse(json);
@@ -127,7 +127,7 @@ function parseJson(data: Uint8Array): unknown {
   }
 }
 
-/** Without the experts that a token does not use. null: every token uses all parameters. */
+/** The parameters that one token uses. null: all of them, because the model is dense. */
 function activeParameters(config: Config, parameters: number): number | null {
   const experts = config.num_experts ?? config.num_local_experts ?? 0;
   const used = config.num_experts_per_tok ?? experts;
@@ -137,7 +137,7 @@ function activeParameters(config: Config, parameters: number): number | null {
   return idle < parameters ? parameters - idle : null;
 }
 
-/** What an entry says that the hub does not, as `field: the entry's value, the hub's value`. Throws a DeployError. */
+/** The differences between an entry and the hub, as `field: the entry's value, the hub's value`. Throws a DeployError. */
 export async function compareWithHub(model: Model, token: string | null): Promise<string[]> {
   const { gated, safetensors, sha } = await hubModel(model.source, token);
   const config = Dimensions.safeParse(parseJson(await hubFile(model.source, sha, "config.json", token)));

@@ -1,4 +1,4 @@
-/** `destroy`: lists what it will remove, asks, and removes it. */
+/** `destroy`: lists what it will remove, asks for consent, and removes it. */
 import { rm } from "node:fs/promises";
 import * as z from "zod";
 import { CliError } from "../cli/errors.ts";
@@ -60,10 +60,10 @@ export async function destroy(
     printPlan(planned);
     print(
       !isThere
-        ? `\nSupabase has no project ${state.project} for this account: only the RunPod account is changed.`
+        ? `\nSupabase has no project ${state.project} for this account. Only the RunPod account is changed.`
         : data
-        ? `\nThe Supabase project ${state.project} stays. Everything of Tunebase in it is deleted, and cannot be recovered.`
-        : `\nThe data stays: schemas, files and adapters in project ${state.project}, and the network volume. ` +
+        ? `\nThe Supabase project ${state.project} is kept. All of Tunebase's data in it is deleted and cannot be recovered.`
+        : `\nThe data is kept: schemas, files and adapters in project ${state.project}, and the network volume. ` +
           "Add --delete-data to delete them.",
     );
   }
@@ -102,6 +102,6 @@ async function rejectRunningJobs({ supabase }: Context): Promise<void> {
   if (running === 0) return;
   throw new DeployError(
     `${running} ${running === 1 ? "job is" : "jobs are"} running or queued.`,
-    "Cancel them or let them finish, or add --force.",
+    "Cancel them, wait until they finish, or add --force.",
   );
 }

@@ -1,4 +1,4 @@
-/** RunPod's serverless GPU pools: which of them a model needs, and about how fast they train it. */
+/** RunPod's serverless GPU pools: which ones a model needs, and approximately how fast they train it. */
 import {
   gpuMemory,
   likelyBytes,
@@ -11,11 +11,11 @@ interface Pool {
   id: string;
   /** GB per GPU. */
   memory: number;
-  /** Peak of dense bf16 matrix products in TFLOP/s, of the pool's slowest GPU, by NVIDIA's data sheets. */
+  /** Peak dense bf16 TFLOP/s of the pool's slowest GPU, from NVIDIA's data sheets. */
   teraflops: number;
 }
 
-/** By memory, the cheaper first. All have compute capability 8.0 or newer, which bf16 needs. */
+/** By memory, then price. All have compute capability 8.0 or newer, which bf16 requires. */
 export const pools: Pool[] = [
   { id: "AMPERE_24", memory: 24, teraflops: 71 },
   { id: "ADA_24", memory: 24, teraflops: 165 },
@@ -30,7 +30,7 @@ export const pools: Pool[] = [
 /** A model's dimensions in its config.json. */
 export interface Dimensions {
   parameters: number;
-  /** Of a mixture of experts: the parameters that one token uses. */
+  /** For a mixture of experts: the parameters that one token uses. */
   active_parameters?: number | undefined;
   hidden_size: number;
   layers: number;
@@ -61,15 +61,15 @@ export function trainingMemory(model: Dimensions, quantization: Quantization): n
 }
 
 /**
- * Pools to train a model on, the preferred first: with room for it in bf16 if 80 GB suffice for that, else in NF4. null:
- * no single GPU suffices.
+ * Pools to train a model on, in order of preference: those that hold it in bf16 if 80 GB are enough for that, else in NF4.
+ * null: no single GPU is large enough.
  */
 export function suggestTrainingPools(model: Dimensions): string[] | null {
   const plain = gpuMemory.headroom * trainingMemory(model, "none");
   return cheapest(plain <= 80 ? plain : gpuMemory.headroom * trainingMemory(model, "nf4"));
 }
 
-/** Pools to serve a model on in bf16: vLLM uses 90 % of the memory, and needs some GB for its cache and adapters. */
+/** Pools to serve a model on in bf16. vLLM uses 90% of the memory and needs some GB for its cache and adapters. */
 export function suggestInferencePools(model: Dimensions): string[] | null {
   return cheapest((2 * model.parameters * 1.1 / gib + 6) / 0.9);
 }
@@ -81,7 +81,7 @@ function cheapest(memory: number): string[] | null {
 }
 
 /**
- * Tokens per second on one GPU of a pool: calculated, not measured, and low rather than high. A token costs 6 operations
+ * Tokens per second on one GPU of a pool: calculated, not measured, and conservative. A token costs 6 operations
  * per parameter: forward, recomputed forward, and backward without weight gradients. Utilization is assumed to be 30 %,
  * and 10 % for mixtures of experts. null: the pool is unknown.
  */
@@ -90,7 +90,7 @@ export function expectedThroughput(model: Dimensions, pool: string): number | nu
   if (known === undefined) return null;
   const active = model.active_parameters ?? model.parameters;
   const utilization = model.active_parameters === undefined ? 0.3 : 0.1;
-  // Small models are bound by launches and data, not by arithmetic.
+  // Small models are bound by kernel launches and data, not by arithmetic.
   const perSecond = Math.min(30_000, known.teraflops * 1e12 * utilization / (6 * active));
   return Number(perSecond.toPrecision(2));
 }

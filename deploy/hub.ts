@@ -16,7 +16,7 @@ export type HubModel = z.infer<typeof Info>;
 
 const endpoint = () => (process.env.HF_ENDPOINT || "https://huggingface.co").replace(/\/+$/, "");
 
-/** A model's record, as of the main branch or a revision. Throws a DeployError if there is none, or the token may not read it. */
+/** A model's record, as of the main branch or a revision. Throws a DeployError if there is none, or if the token cannot read it. */
 export async function hubModel(id: string, token: string | null, revision?: string): Promise<HubModel> {
   const suffix = revision === undefined ? "" : `/revision/${revision}`;
   const response = await get(`/api/models/${path(id)}${suffix}`, id, token);
@@ -30,17 +30,17 @@ export async function hubModel(id: string, token: string | null, revision?: stri
   const info = Info.safeParse(body);
   if (!info.success) {
     throw new DeployError(
-      `The Hugging Face hub answered for ${id} with something unexpected: ${z.prettifyError(info.error)}`,
+      `The Hugging Face hub returned an unexpected response for ${id}: ${z.prettifyError(info.error)}`,
       "Try again. Check HF_ENDPOINT if it is set.",
     );
   }
   return info.data;
 }
 
-/** A model's current commit. For a gated model, also checks that the token may read its files. */
+/** A model's current commit. For a gated model, also checks that the token can read its files. */
 export async function currentRevision(id: string, token: string | null): Promise<string> {
   const { sha, gated } = await hubModel(id, token);
-  // The record of a gated model is public, its files are not.
+  // The record of a gated model is public, but its files are not.
   if (gated !== false) await hubFile(id, sha, "config.json", token);
   return sha;
 }
@@ -81,7 +81,7 @@ async function get(path: string, id: string, token: string | null): Promise<Resp
     );
   }
   throw new DeployError(
-    `The Hugging Face hub answered ${status} for ${id}.`,
+    `The Hugging Face hub responded with ${status} for ${id}.`,
     status === 404 ? "Check the id." : "Try again later.",
   );
 }

@@ -1,4 +1,4 @@
-/** An installation as commands see it: its profile, the accounts it is in, and what steps and checks work on. */
+/** An installation for commands: its profile, its accounts, and the context of steps and checks. */
 import process from "node:process";
 import { CliError, exitCodes } from "../cli/errors.ts";
 import { printNote } from "../cli/terminal/output.ts";
@@ -13,13 +13,13 @@ import type { Context, Settings } from "./step.ts";
 import { masterKey } from "./steps/supabase_master_key.ts";
 import { hosted, type Target } from "./target.ts";
 
-/** Emulators of both platforms: where they are, and the credentials that they accept. */
+/** Emulators of both platforms: their addresses, and the credentials that they accept. */
 export interface EmulatedPlatforms extends Credentials {
   target: Target;
   stop(): Promise<void>;
 }
 
-/** Starts the emulators; absent in the published CLI, which contains none. */
+/** Starts the emulators. Absent in the published CLI, which does not include them. */
 export type StartEmulators = (profile: string) => Promise<EmulatedPlatforms>;
 
 export interface CommonDeployOptions {
@@ -29,13 +29,13 @@ export interface CommonDeployOptions {
 }
 
 interface InstallationAccess {
-  /** The command is for an installation that exists. */
+  /** The command requires an existing installation. */
   mustExist: boolean;
-  /** The command changes it: one at a time. */
+  /** The command changes the installation, so only one can run at a time. */
   changes: boolean;
 }
 
-/** Runs a command for a profile: reads credentials and state, starts emulators if they are the target, explains failures. */
+/** Runs a command for a profile: reads credentials and state, starts emulators if they are the target, and explains failures. */
 export async function withInstallation(
   options: CommonDeployOptions,
   startEmulators: StartEmulators | undefined,
@@ -47,7 +47,7 @@ export async function withInstallation(
   let emulators: EmulatedPlatforms | undefined;
   try {
     if (changes) unlock = await lockProfile(profile);
-    // A wrong profile is reported before anyone is asked for credentials.
+    // Report a wrong profile before asking for credentials.
     const state = await loadState(profile, target);
     if (mustExist) await requireDeployed(state);
     if (target === "emulators") emulators = await startEmulators?.(profile);
@@ -82,7 +82,7 @@ async function requireDeployed({ profile, target, project, settings }: State): P
   );
 }
 
-/** What steps and checks work on. */
+/** The context of steps and checks. */
 export function createContext(
   target: Target,
   { supabaseToken, runpodKey }: Credentials,
@@ -107,8 +107,8 @@ export async function explainInterrupt(target: Target, work: () => Promise<void>
   let isInterrupted = false;
   const interrupted = () => {
     isInterrupted = true;
-    printNote("\nInterrupted. Run the command again: it continues where it stopped.");
-    // Emulators stop first, and end the process themselves.
+    printNote("\nInterrupted. Run the command again to continue.");
+    // The emulators stop first and then end the process.
     if (target.name === "hosted") process.exit(exitCodes.interrupted);
   };
   process.once("SIGINT", interrupted);

@@ -11,7 +11,7 @@ import { startPlatforms } from "../local/emulators/platforms.ts";
 import { join } from "../local/paths.ts";
 import { homeDirectory } from "../local/state_dir.ts";
 
-/** The emulated accounts of a profile keep their state, as the real ones do. */
+/** The emulated accounts of a profile keep their state, like real accounts. */
 const startEmulators: StartEmulators = async (profile) => {
   const log = (line: string) => console.error(line);
   await install(log);

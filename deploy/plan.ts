@@ -1,4 +1,4 @@
-/** Plans, applies and removes a deployment: the steps in order, one at a time, the state saved after each. */
+/** Plans, applies and removes a deployment. Steps run in order, and the state is saved after each one. */
 import { saveState } from "./state.ts";
 import type { Change, Context, Step } from "./step.ts";
 
@@ -7,7 +7,7 @@ export interface PlannedStep {
   changes: Change[];
 }
 
-/** What each step would change. Reads only. */
+/** What each step would change. Read-only. */
 export async function planSteps(steps: Step[], context: Context): Promise<PlannedStep[]> {
   const planned: PlannedStep[] = [];
   for (const step of steps) planned.push({ step, changes: await step.plan(context) });
@@ -15,8 +15,8 @@ export async function planSteps(steps: Step[], context: Context): Promise<Planne
 }
 
 /**
- * Applies the steps that have something to change: each is planned again at its turn, because the steps before it created
- * what it needs. `done` is called after a step, with its seconds.
+ * Applies the steps that have changes. Each is planned again right before it runs, because earlier steps have created what
+ * it needs. `done` is called after a step, with its duration in seconds.
  */
 export async function applySteps(
   steps: Step[],
@@ -38,7 +38,7 @@ export async function applySteps(
 const removalOrder = (steps: Step[]) =>
   steps.toReversed().toSorted((a, b) => Number(b.removedFirst ?? false) - Number(a.removedFirst ?? false));
 
-/** What `destroy` would remove, the last step's first. `data`: also what users have stored. */
+/** What `destroy` would remove, in reverse order of the steps. `data`: including stored data. */
 export async function planRemovals(
   steps: Step[],
   context: Context,

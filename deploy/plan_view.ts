@@ -1,4 +1,4 @@
-/** Plans and prices on the screen, and the question whether to go ahead. */
+/** Shows plans and costs, and asks for consent. */
 import { CliError } from "../cli/errors.ts";
 import { print, stdoutColors } from "../cli/terminal/output.ts";
 import { confirm, isInteractive } from "../cli/terminal/prompt.ts";

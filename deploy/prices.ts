@@ -1,4 +1,4 @@
-/** What RunPod charges for the GPUs of a selection of pools, from its live catalog. */
+/** RunPod's live prices for the GPUs of the selected pools. */
 import { DeployError } from "./errors.ts";
 import { pools as knownPools } from "./gpus.ts";
 import type { Gpu } from "./platforms/runpod.ts";
@@ -6,9 +6,9 @@ import type { Gpu } from "./platforms/runpod.ts";
 export interface PoolSelection {
   /** The first pool's GPU. */
   gpuType: string;
-  /** GB: the smallest of all pools, because a worker may run in any of them. */
+  /** GB: the minimum over all pools, because a worker may run in any of them. */
   memory: number;
-  /** USD per GPU-hour of the first pool, and the highest of all pools. */
+  /** USD per GPU hour: of the first pool, and the maximum over all pools. */
   usdPerHour: { first: number; highest: number };
 }
 

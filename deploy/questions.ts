@@ -1,4 +1,4 @@
-/** What a deployment needs to know: from flags, the environment, the last deployment, and at most six questions. */
+/** Collects a deployment's settings from flags, the environment, the last deployment, and at most six questions. */
 import process from "node:process";
 import { ask, isInteractive } from "../cli/terminal/prompt.ts";
 import { printNote } from "../cli/terminal/output.ts";
@@ -11,7 +11,7 @@ import type { SavedSettings, State } from "./state.ts";
 import type { Settings } from "./step.ts";
 import type { Target } from "./target.ts";
 
-/** The options of `deploy`, as the command line gives them. */
+/** The options of `deploy` from the command line. */
 export interface DeployOptions {
   profile: string;
   project?: string;
@@ -35,7 +35,7 @@ export interface Credentials {
   runpodKey: string;
 }
 
-/** The two accounts' credentials: from the environment, or asked for without echo. Never stored. */
+/** The credentials of both accounts, from the environment or from prompts without echo. Never stored. */
 export async function readCredentials(): Promise<Credentials> {
   const missing = ["SUPABASE_ACCESS_TOKEN", "RUNPOD_API_KEY"].filter((name) => !process.env[name]);
   if (missing.length > 0 && !isInteractive()) {
@@ -113,7 +113,7 @@ export async function readSettings(
   };
 }
 
-/** What a later deployment reuses. */
+/** The settings that a later deployment reuses. */
 export function savedSettings(
   { profile: _, registry: __, hubToken: ___, ...saved }: Settings,
 ): SavedSettings {
@@ -149,7 +149,7 @@ async function readProject(
       "Omit the flag, or choose another --profile for another project.",
     );
   }
-  // The project was not created, perhaps because of one of these.
+  // The project was not created, possibly because of one of these settings.
   let name = options.projectName ?? before?.name;
   if (name === undefined) {
     const answer = await question(
@@ -219,7 +219,7 @@ function image(
   );
 }
 
-/** Asks. On emulators, where nothing costs anything, `emulated` is the answer. */
+/** Asks a question. On emulators, where nothing costs money, returns `emulated` instead. */
 async function question(target: Target, flag: string, text: string, emulated: string): Promise<string> {
   if (target.name === "emulators") return emulated;
   if (!isInteractive()) {
@@ -242,11 +242,11 @@ async function secret(variable: string, text: string): Promise<string> {
 
 const token = async (variable: string, text: string) => headerSafe(await secret(variable, text), variable);
 
-/** The runtime's error about a header that it cannot send would quote the credential. */
+/** Checked here, because the runtime's error about an invalid header would quote the credential. */
 function headerSafe(value: string, variable: string): string {
   if (/^[\x21-\x7e]+$/.test(value)) return value;
   throw new DeployError(
-    `${variable} contains a space, a line break or another character that no token has.`,
-    "Copy the whole token again, and nothing else.",
+    `${variable} contains a space, a line break or another character that tokens never have.`,
+    "Copy the token again, without anything around it.",
   );
 }

@@ -1,18 +1,18 @@
-/** The revision of each base model. It is pinned by the first deployment: adapters fit the weights that they were trained on. */
+/** The revision of each base model. The first deployment pins it, because adapters fit only the weights that they were trained on. */
 import * as z from "zod";
 import { type Model, sourceOf } from "./catalog.ts";
 import { hasRelation } from "./database.ts";
 import { currentRevision } from "./hub.ts";
 import type { Context } from "./step.ts";
 
-/** A model's pinned revision: from the state, the database, or else the hub's current one. Changes nothing. */
+/** A model's pinned revision: from the state or the database, or else the hub's current one. Read-only. */
 export async function revisionOf(context: Context, model: Model): Promise<string> {
   const { source, revision } = sourceOf(model, context.target.name);
   return revision ?? context.state.revisions[model.id] ?? await storedRevision(context, model, source) ??
     await currentRevision(source, context.settings.hubToken);
 }
 
-/** The same, and remembers it. */
+/** The same, and pins it in the state. */
 export async function pinRevision(context: Context, model: Model): Promise<string> {
   return context.state.revisions[model.id] = await revisionOf(context, model);
 }

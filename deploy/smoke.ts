@@ -1,4 +1,4 @@
-/** The smoke job: fine-tunes a model on 20 rows through the deployed API, and calls it by name. It costs GPU time. */
+/** The smoke job: fine-tunes a model on 20 rows through the deployed API, and calls it by name. Costs GPU time. */
 import { setTimeout as delay } from "node:timers/promises";
 import { type Schemas, unwrap } from "../client/mod.ts";
 import { streamChat } from "../client/chat_stream.ts";
@@ -24,11 +24,11 @@ export interface SmokeOptions {
   /** The base model. */
   model: string;
   log(line: string): void;
-  /** Asked with the estimate's cost in dollars (null: the model's speed is unknown) before a job is created. */
+  /** Called before a job is created, with the estimated cost in dollars (null: unknown). Returns whether to continue. */
   agree(costUsd: number | null): Promise<boolean>;
 }
 
-/** Runs the smoke job. null: the cost was not agreed to. Throws a DeployError with the job's own error if it fails. */
+/** Runs the smoke job. null: the cost was declined. Throws a DeployError with the job's own error if it fails. */
 export async function smokeTest(
   { baseUrl, apiKey, model, log, agree }: SmokeOptions,
 ): Promise<SmokeResult | null> {
@@ -62,7 +62,7 @@ export async function smokeTest(
   if (job.status !== "succeeded" || !job.fine_tuned_model) {
     throw new DeployError(
       `The smoke job ${id} ${job.status}: ${job.error?.message ?? "no reason was given"}`,
-      `Look at its events: tunebase jobs events ${id}.`,
+      `To see its events: tunebase jobs events ${id}`,
     );
   }
   const question = "What is the code of item 7?";
@@ -89,7 +89,7 @@ async function follow(
   }
   throw new DeployError(
     `The smoke job ${id} has not ended after an hour.`,
-    `Look at its events: tunebase jobs events ${id}.`,
+    `To see its events: tunebase jobs events ${id}`,
   );
 }
 
@@ -111,7 +111,7 @@ async function ask(session: Session, model: string, content: string): Promise<st
   return "";
 }
 
-/** Questions whose answers no model knows. */
+/** Questions whose answers no model knows in advance. */
 function dataset(): string {
   return Array.from({ length: rows }, (_, item) =>
     JSON.stringify({

@@ -1,4 +1,4 @@
-/** The files that a deployment uploads: migrations, functions, models. From the checkout, or from the published package. */
+/** The files that a deployment uploads (migrations, functions, models), from the checkout or from the published package. */
 import { existsSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 /** `cli/build.ts` copies the files into `files/` next to the bundle. */
 const candidates = ["./files/", "../"].map((path) => fileURLToPath(new URL(path, import.meta.url)));
 
-/** A command as the user runs it: with `task` in a checkout, with `tunebase` where the published package is installed. */
+/** A command as the user runs it: with `task` in a checkout, with `tunebase` in the published package. */
 export const commandLine = (command: string): string =>
   existsSync(candidates[0] ?? "") ? `tunebase ${command}` : `npx -y deno@2.9.6 task ${command}`;
 
@@ -27,7 +27,7 @@ export interface Migration {
   sql: string;
 }
 
-/** All migrations, the oldest first. */
+/** All migrations, oldest first. */
 export async function migrations(): Promise<Migration[]> {
   const folder = join(sourceRoot(), "supabase/migrations");
   const files = (await readdir(folder)).filter((file) => file.endsWith(".sql")).sort();
@@ -46,7 +46,7 @@ export interface SourceFile {
   content: Uint8Array<ArrayBuffer>;
 }
 
-/** A function's files: its folder, what the functions share, and the import map. Sorted by path. */
+/** A function's files: its folder, the shared code, and the import map. Sorted by path. */
 export async function functionFiles(slug: FunctionSlug): Promise<SourceFile[]> {
   const root = sourceRoot();
   const folders = [`supabase/functions/${slug}`, "supabase/functions/_shared"];

@@ -1,6 +1,6 @@
 /**
- * What a deployment created, in `.tunebase/deploy/PROFILE.json`: ids, versions and fingerprints, never a secret. This folder's
- * code runs on Deno and, in the published CLI, on Node: files are read with Node's library.
+ * Records what a deployment created in `.tunebase/deploy/PROFILE.json`: ids, versions and fingerprints, never a secret. Code
+ * in this folder runs on Deno and, in the published CLI, on Node, so it accesses files with Node's library.
  */
 import { chmod, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
@@ -10,7 +10,7 @@ import { DeployError } from "./errors.ts";
 
 const Id = z.string().min(1).nullable().default(null);
 
-/** The settings of the last deployment: a later one needs no flags. */
+/** The settings of the last deployment, so that a later one needs no flags. */
 export const SavedSettings = z.strictObject({
   /** The ref of an existing project, or a project to create. */
   project: z.union([
@@ -19,19 +19,19 @@ export const SavedSettings = z.strictObject({
   ]),
   /** Ids of `models/*.toml`. */
   models: z.array(z.string()).min(1),
-  /** RunPod GPU pools for the trainer, the preferred first; null: what the models suggest. */
+  /** RunPod GPU pools for the trainer, in order of preference; null: based on the models. */
   gpuPools: z.array(z.string()).min(1).nullable(),
   /** RunPod data center of the network volume; null: one that has the GPUs. */
   dataCenter: z.string().nullable(),
-  /** The first owner's email address; null: no owner is named, no key is created. */
+  /** The first owner's email address; null: no owner and no key are created. */
   ownerEmail: z.string().nullable(),
-  /** Whether the Data API exposes the schema `tunebase`; null: as the project's owner has set it. */
+  /** Whether the Data API exposes the schema `tunebase`; null: keep the project's setting. */
   exposeSchema: z.boolean().nullable(),
   /** Where the dashboard is hosted; allowed as a redirect after sign-in. null: none. */
   dashboardUrl: z.string().nullable(),
   trainerImage: z.string(),
   inferenceImage: z.string(),
-  /** Most workers of the trainer's endpoint. */
+  /** The maximum number of workers of the trainer's endpoint. */
   maxWorkers: z.int().min(1),
 });
 export type SavedSettings = z.infer<typeof SavedSettings>;
@@ -44,7 +44,7 @@ export const State = z.strictObject({
   project: Id,
   /** Whether this deployment created the project. */
   createdProject: z.boolean().default(false),
-  /** A project that is being created: with it, a later run recognizes the project whose id a crash lost. */
+  /** A project that is being created. After a crash that lost its ref, a later run recognizes it by this. */
   creatingProject: z.strictObject({ name: z.string(), since: z.iso.datetime() }).nullable().default(null),
   /** RunPod ids. */
   volume: Id,
@@ -56,16 +56,16 @@ export const State = z.strictObject({
   /** The pinned revision of each base model, by the catalog's model id. */
   revisions: z.record(z.string(), z.string()).default({}),
   settings: SavedSettings.nullable().default(null),
-  /** Whether the project's plan does not allow larger files in Storage. */
+  /** Whether the project's plan rejects larger files in Storage. */
   fileSizeLimitRefused: z.boolean().default(false),
   /** The version of Tunebase that was deployed last. */
   deployedVersion: Id,
-  /** By slug: the SHA-256 of the function's files, and the version number that the platform gave the deployment. */
+  /** By slug: the SHA-256 of the function's files, and the version number that the platform assigned. */
   functions: z.record(z.string(), z.strictObject({ sha256: z.string(), version: z.int() })).default({}),
 });
 export type State = z.infer<typeof State>;
 
-/** Where profiles are kept: `deploy` in TUNEBASE_HOME, or in `.tunebase` of the current folder. */
+/** The folder of profiles: `deploy` in TUNEBASE_HOME, or in `.tunebase` of the current folder. */
 export const profilesFolder = (): string => resolve(process.env.TUNEBASE_HOME || ".tunebase", "deploy");
 
 /** The state file of a profile. */
@@ -111,8 +111,8 @@ export async function saveState(state: State): Promise<void> {
 export const deleteState = (profile: string): Promise<void> => rm(stateFile(profile), { force: true });
 
 /**
- * Keeps a second run from working on the profile at the same time: each would create what the other one is creating, and the
- * last one's state would lose the other's ids. Returns what ends it. A lock whose process has ended does not count.
+ * Locks the profile, because two concurrent runs would create the same resources and overwrite each other's ids in the
+ * state. Returns a function that releases the lock. Ignores locks whose process has ended.
  */
 export async function lockProfile(profile: string): Promise<() => Promise<void>> {
   const file = resolve(profilesFolder(), `${profile}.lock`);
@@ -136,20 +136,20 @@ export async function lockProfile(profile: string): Promise<() => Promise<void>>
 }
 
 function isRunning(pid: number): boolean {
-  // In a container, an earlier run may have had this one's id.
+  // In a container, an earlier run may have had the same process id.
   if (pid === 0 || pid === process.pid) return false;
   try {
     process.kill(pid, 0);
     return true;
   } catch (error) {
-    return hasCode(error, "EPERM"); // another user's
+    return hasCode(error, "EPERM"); // another user's process
   }
 }
 
 const hasCode = (error: unknown, code: string) =>
   error instanceof Error && "code" in error && error.code === code;
 
-/** Writes a file atomically, readable only by its owner, in a folder that only they can enter. */
+/** Writes a file atomically, readable only by its owner, in a folder that only the owner can access. */
 export async function writePrivate(path: string, text: string): Promise<void> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
   await writeFile(`${path}.new`, text, { mode: 0o600 });

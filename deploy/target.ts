@@ -1,4 +1,4 @@
-/** Where the platforms are: the hosted ones, or emulators of them on this machine. */
+/** The platforms' addresses: hosted, or emulators on this machine. */
 
 export interface Target {
   name: "hosted" | "emulators";

@@ -21,8 +21,8 @@ export interface Bill {
 }
 
 /**
- * How far the totals may differ. RunPod bills a worker from its start, Tunebase from its claim: cold starts and idle time are
- * up to a quarter of a bill of short jobs. In the other direction, only rounding and the edges of days differ.
+ * How far the totals may differ. RunPod bills a worker from its start, Tunebase from its claim: with short jobs, cold starts
+ * and idle time are up to a quarter of the bill. In the other direction, only rounding and day boundaries differ.
  */
 export const tolerance = { under: 0.25, over: 0.05, usd: 1 };
 const dayMs = 86_400_000;
@@ -37,8 +37,8 @@ const Charged = z.array(z.object({
 }));
 
 /**
- * The bill from the start of the UTC day `from` to before the start of `to`. A run's cost is divided among the days in which
- * it ran. Inference has the prices that the operator set, which need not be what the GPU costs.
+ * The bill from the start of the UTC day `from` (inclusive) to the start of `to` (exclusive). A run's cost is divided among
+ * the days on which it ran. Inference is counted at the operator's prices, which can differ from the GPU's cost.
  */
 export async function loadBill(installation: Installation, from: Date, to: Date): Promise<Bill> {
   const { runpod, supabase, state } = installation;
@@ -58,7 +58,7 @@ export async function loadBill(installation: Installation, from: Date, to: Date)
   for (const { day, endpoint, kind, usd } of charged) line(day, endpoint, kind).tunebaseUsd += usd;
   for (const { serverlessId, startTime, totalAmount } of records) {
     const time = Date.parse(startTime);
-    // The account may have endpoints of other applications.
+    // The account may have endpoints that belong to other applications.
     if (!ours.has(serverlessId) || time < from.getTime() || time >= to.getTime()) continue;
     const kind = inference.has(serverlessId) ? "inference" : "training";
     line(new Date(time).toISOString().slice(0, 10), serverlessId, kind).runpodUsd += totalAmount;
@@ -103,7 +103,7 @@ export function dayStart(now: Date, days = 0): Date {
   return new Date(Math.floor(now.getTime() / dayMs) * dayMs - days * dayMs);
 }
 
-/** Whether what RunPod billed for training agrees with what Tunebase counted. */
+/** Checks that RunPod's bill for training agrees with the cost that Tunebase counted. */
 export function judge({ lines }: Pick<Bill, "lines">): Check {
   const training = lines.filter(({ kind }) => kind === "training");
   const billed = sum(training.map(({ runpodUsd }) => runpodUsd));

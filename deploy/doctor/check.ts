@@ -1,4 +1,4 @@
-/** What a check finds, and how checks run. */
+/** Checks and their results, and running them. */
 import { DeployError } from "../errors.ts";
 import { PlatformError, suggestFix } from "../platforms/request.ts";
 import { commandLine } from "../sources.ts";
@@ -10,13 +10,13 @@ export interface Check {
   status: "ok" | "warning" | "error";
   /** What was found; never a secret. */
   found: string;
-  /** What to do, often a command. null: nothing. */
+  /** How to fix it, often a command. null: nothing to do. */
   fix: string | null;
 }
 
-/** Checks about one part of an installation. Reads only. */
+/** Checks of one part of an installation. Read-only. */
 export interface CheckGroup {
-  /** Names the group's own check if it cannot run: `database`. */
+  /** The id of the check that is reported if the group cannot run: `database`. */
   id: string;
   run(installation: Installation, release: Release): Promise<Check[]>;
 }
@@ -56,7 +56,7 @@ export async function runChecks(
   return all;
 }
 
-/** The fix's command is about this installation: without the options, it would deploy another one. */
+/** Adds this installation's options to the fix's command, which would otherwise deploy another one. */
 function withProfile(fix: string | null, { state: { profile, target } }: Installation): string | null {
   const options = [
     profile === "default" ? "" : ` --profile ${profile}`,
@@ -65,7 +65,7 @@ function withProfile(fix: string | null, { state: { profile, target } }: Install
   return fix?.replaceAll(deployCommand, deployCommand + options) ?? null;
 }
 
-/** A group that cannot run is a failed check: the others still run. */
+/** Reports a group that cannot run as a failed check, so that the others still run. */
 async function runGroup(
   { id, run }: CheckGroup,
   installation: Installation,
@@ -83,7 +83,7 @@ async function runGroup(
 function fixFor(error: unknown): string {
   if (error instanceof DeployError) return error.fix;
   if (error instanceof PlatformError) return suggestFix(error);
-  return "Fix what the message names, then run the command again.";
+  return "Fix the problem in the message, then run the command again.";
 }
 
 /** `45 s`, `12 min`, `3 h`, `5 days`. */

@@ -36,13 +36,13 @@ export function addDoctor(program: Command, startEmulators?: StartEmulators): vo
 export function addBillOptions(command: Command): Command {
   return command
     .option("--bills", "print RunPod's bill per endpoint and day next to the cost that Tunebase counted")
-    .option("--days <n>", "with --bills: how many days, today included (default: 7)", parseInteger(1));
+    .option("--days <n>", "with --bills: how many days, including today (default: 7)", parseInteger(1));
 }
 
-/** Checks an installation and prints what was found. Sets the process's exit code. */
+/** Checks an installation and prints the results. Sets the process's exit code. */
 export async function diagnose(options: DiagnoseOptions, startEmulators?: StartEmulators): Promise<void> {
   if (options.days !== undefined && !options.bills) {
-    throw new CliError("--days is for --bills.", exitCodes.usage);
+    throw new CliError("--days requires --bills.", exitCodes.usage);
   }
   await withInstallation(options, startEmulators, async (target, credentials, state) => {
     requireInstalled(state);

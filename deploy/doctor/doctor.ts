@@ -1,4 +1,4 @@
-/** `task doctor`: checks an installation and says how to fix what is wrong. Changes nothing. */
+/** `task doctor`: checks an installation and says how to fix problems. Changes nothing. */
 import { print, printJson, printTable, stdoutColors } from "../../cli/terminal/output.ts";
 import { version } from "../../cli/version.ts";
 import { planSteps } from "../plan.ts";
@@ -36,7 +36,7 @@ export interface DoctorOptions {
   more?: CheckGroup[];
 }
 
-/** What to compare with, and the checks that need the steps: everything that a deployment would change. */
+/** The expected release, and additional checks that need the steps: what a deployment would change. */
 async function everyCheck(context: Context): Promise<{ release: Release; more: CheckGroup[] }> {
   return {
     release: { version, migrations: (await migrations()).map((one) => one.version) },
@@ -50,7 +50,7 @@ export async function checkDeployment(context: Context, report: (check: Check) =
   return await runChecks([...checkGroups, ...more], context, release, report);
 }
 
-/** {@link doctor} of what a deployment's steps work on, with all checks, against this version. */
+/** Runs all checks on the installation that a deployment's steps work on, against this version. */
 export async function doctorOf(context: Context, options: Omit<DoctorOptions, "more">): Promise<boolean> {
   const { release, more } = await everyCheck(context);
   return await doctor(context, release, { ...options, more });
@@ -98,7 +98,7 @@ const marks = {
   error: stdoutColors.red("FAIL"),
 } as const;
 
-/** Prints a check, and what to do about it. */
+/** Prints a check and its fix. */
 export function printCheck({ id, status, found, fix }: Check): void {
   print(`${marks[status]}  ${id}: ${found}`);
   if (fix !== null) print(`      ${fix}`);

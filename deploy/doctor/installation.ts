@@ -1,4 +1,4 @@
-/** What the checks read of an installation. A deployment's `Context` has all of it; tests pass less than a whole platform. */
+/** The parts of an installation that the checks read. A deployment's `Context` has all of them; tests pass fakes. */
 import type * as z from "zod";
 
 export interface Installation {
@@ -10,7 +10,7 @@ export interface Installation {
     trainerEndpoint: string | null;
     /** By the catalog's model id. */
     inferenceEndpoints: Record<string, string>;
-    /** By slug: the version number that the platform gave our deployment. */
+    /** By slug: the version number that the platform assigned to Tunebase's deployment. */
     functions: Record<string, { version: number }>;
   };
   settings: { trainerImage: string; inferenceImage: string };
@@ -49,10 +49,10 @@ export interface RunpodReader {
   billing(from: Date, to: Date): Promise<{ serverlessId: string; startTime: string; totalAmount: number }[]>;
 }
 
-/** This version of Tunebase: what an installation should have. */
+/** This version of Tunebase, which an installation should have. */
 export interface Release {
   version: string;
-  /** Versions of all migrations, the oldest first. */
+  /** Versions of all migrations, oldest first. */
   migrations: string[];
 }
 

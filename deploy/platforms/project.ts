@@ -9,7 +9,7 @@ export interface ProjectAnswer {
   text: string;
 }
 
-/** Posts to a path such as `/storage/v1/…`. Throws a PlatformError if there is no answer. */
+/** Posts to a path such as `/storage/v1/…`. Throws a PlatformError if there is no response. */
 export async function postToProject(
   { supabase, target, state }: Context,
   path: string,

@@ -1,15 +1,15 @@
-/** HTTP with a bearer token, retries and checked answers: what both platforms' clients are built on. */
+/** HTTP with a bearer token, retries and validated responses, for the clients of both platforms. */
 import * as z from "zod";
 import { DeployError } from "../errors.ts";
 
-/** A platform's refusal. `message` is the platform's own text, without its name and without credentials. */
+/** An error response of a platform. `message` is the platform's own text, without its name or credentials. */
 export class PlatformError extends Error {
   constructor(readonly platform: string, readonly status: number, message: string) {
     super(message);
   }
 }
 
-/** What to do about a refusal, in a sentence. */
+/** How to solve it, as a sentence. */
 export function suggestFix({ platform, status }: PlatformError): string {
   const isRunpod = platform === "RunPod";
   switch (status) {
@@ -35,7 +35,7 @@ export function suggestFix({ platform, status }: PlatformError): string {
         ? `Check ${
           isRunpod ? "https://uptime.runpod.io" : "https://status.supabase.com"
         }, then run the command again.`
-        : "Fix what the message names, then run the command again.";
+        : "Fix the problem in the message, then run the command again.";
   }
 }
 
@@ -44,7 +44,7 @@ export interface PlatformOptions {
   platform: string;
   baseUrl: string;
   token: string;
-  /** What to do about a token that the platform does not accept. */
+  /** What to do if the platform rejects the token. */
   refused: string;
   retries?: number;
 }
@@ -54,13 +54,13 @@ const ErrorBody = z.object({
   detail: z.string().optional(),
   title: z.string().optional(),
   error: z.string().optional(),
-  /** RunPod's list of what failed validation. */
+  /** RunPod's list of validation errors. */
   errors: z.array(z.string()).optional(),
 });
 
 export type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
 
-/** Calls a platform. A network failure, 429, 502, 503 and 504 are tried again for requests that may repeat. */
+/** Calls a platform. Retries idempotent requests after a network error, 429, 502, 503 and 504. */
 export async function call<T>(
   { platform, baseUrl, token, refused, retries = 4 }: PlatformOptions,
   method: Method,
@@ -83,7 +83,7 @@ export async function call<T>(
         signal: AbortSignal.timeout(120_000),
       });
     } catch (error) {
-      // A POST may have arrived: the step looks its result up by name when it runs again.
+      // Not a POST, which may have arrived: when the step runs again, it looks up the result by name.
       if (method === "POST" || attempt >= retries) {
         throw new PlatformError(
           platform,
@@ -103,7 +103,7 @@ export async function call<T>(
       continue;
     }
     const text = await response.text();
-    if (response.status === 401) throw new DeployError(`${platform} does not accept the token.`, refused);
+    if (response.status === 401) throw new DeployError(`${platform} rejected the token.`, refused);
     if (!response.ok) throw new PlatformError(platform, response.status, reason(text) || response.statusText);
     const value: unknown = text === "" ? undefined : parse(text);
     const checked = schema.safeParse(value);
@@ -111,7 +111,7 @@ export async function call<T>(
       throw new PlatformError(
         platform,
         response.status,
-        `unexpected answer to ${method} ${path}: ${z.prettifyError(checked.error)}`,
+        `unexpected response to ${method} ${path}: ${z.prettifyError(checked.error)}`,
       );
     }
     return checked.data;
@@ -133,7 +133,7 @@ function parse(text: string): unknown {
   }
 }
 
-/** Node's message is only "fetch failed"; the reason is its cause. */
+/** Node's message is only "fetch failed"; the reason is in its cause. */
 const message = (error: unknown): string =>
   error instanceof Error ? error.cause instanceof Error ? error.cause.message : error.message : String(error);
 

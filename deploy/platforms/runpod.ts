@@ -1,4 +1,4 @@
-/** RunPod's REST API, version 2 (https://api.runpod.io/v2), as far as a deployment needs it. */
+/** The part of RunPod's REST API, version 2 (https://api.runpod.io/v2), that a deployment needs. */
 import * as z from "zod";
 import { call, type Method, PlatformError, type PlatformOptions } from "./request.ts";
 
@@ -11,13 +11,13 @@ export type Registry = z.infer<typeof Registry>;
 const Gpu = z.object({
   id: z.string(),
   name: z.string(),
-  /** Null: not in a serverless pool. */
+  /** null: not in a serverless pool. */
   pool: z.string().nullable(),
   /** GB. */
   memory: z.number(),
-  /** USD per GPU-hour; absent where the account cannot use the pool. */
+  /** USD per GPU hour; absent if the account cannot use the pool. */
   price: z.object({ serverless: z.number().optional() }),
-  /** Absent: in no data center. */
+  /** Absent: not available in any data center. */
   dataCenters: z.array(z.object({ id: z.string(), availability: z.string() })).optional(),
 });
 export type Gpu = z.infer<typeof Gpu>;
@@ -63,7 +63,7 @@ const Endpoint = z.object({
 });
 export type Endpoint = z.infer<typeof Endpoint>;
 
-/** An endpoint as it should be. */
+/** An endpoint's desired settings. */
 export interface EndpointSettings {
   name: string;
   image: string;
@@ -85,7 +85,7 @@ const Workers = z.object({
   workers: z.array(z.object({
     id: z.string(),
     status: z.string(),
-    /** Runs an older release of the endpoint. */
+    /** Whether it runs an older release of the endpoint. */
     isStale: z.boolean(),
     image: z.string().nullish(),
     gpuTypeId: z.string().nullish(),
@@ -146,7 +146,7 @@ export class RunpodApi {
     return this.#delete(`/network-volumes/${id}`);
   }
 
-  /** Credentials by name; RunPod never returns what is in them. */
+  /** Credentials by name. RunPod never returns their contents. */
   async listRegistries(): Promise<Registry[]> {
     return (await this.#call("GET", "/registries", z.object({ registries: z.array(Registry) }))).registries;
   }
@@ -191,7 +191,7 @@ export class RunpodApi {
     return (await this.#call("GET", "/catalog/datacenters", schema)).dataCenters;
   }
 
-  /** What each endpoint cost per bucket. RunPod widens the range to whole buckets. */
+  /** The cost of each endpoint per bucket. RunPod widens the range to whole buckets. */
   async billing(from: Date, to: Date, bucketSize: "hour" | "day" = "day"): Promise<BillingRecord[]> {
     const query = new URLSearchParams({
       startTime: from.toISOString(),
@@ -205,7 +205,7 @@ export class RunpodApi {
     return call(this.#options, method, path, schema, body);
   }
 
-  /** Deletes what may be gone already. */
+  /** Deletes a resource; does nothing if it no longer exists. */
   async #delete(path: string): Promise<void> {
     try {
       await this.#call("DELETE", path, z.unknown());

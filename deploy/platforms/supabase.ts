@@ -1,6 +1,6 @@
 /**
- * Supabase's Management API (https://supabase.com/docs/reference/api), as far as a deployment needs it, and the Auth and
- * Storage of the project. Nothing here prints or stores a credential.
+ * The part of Supabase's Management API (https://supabase.com/docs/reference/api) that a deployment needs, and the
+ * project's Auth and Storage. Nothing here prints or stores a credential.
  */
 import * as z from "zod";
 import { DeployError } from "../errors.ts";
@@ -54,7 +54,7 @@ export class SupabaseApi {
     this.#ref = ref;
   }
 
-  /** The same account's other project. */
+  /** A client for another project of the same account. */
   at(ref: string): SupabaseApi {
     return new SupabaseApi(this.#baseUrl, this.#options.token, () => ref);
   }
@@ -78,7 +78,7 @@ export class SupabaseApi {
     return this.#call("GET", "/projects", z.array(Project));
   }
 
-  /** Another project's record, or this one's. */
+  /** The record of another project, or of this one. */
   project(ref?: string): Promise<Project> {
     return this.#call("GET", ref === undefined ? this.#project() : `/projects/${ref}`, Project);
   }
@@ -101,7 +101,7 @@ export class SupabaseApi {
     });
   }
 
-  /** The services that are not ready, with what Supabase says about them. */
+  /** The services that are not ready, with Supabase's explanation. */
   async unhealthy(): Promise<string[]> {
     const services = ["db", "auth", "storage", "pooler"].map((name) => `services=${name}`).join("&");
     const health = await this.#call("GET", this.#project(`/health?${services}`), z.array(Health));
@@ -147,7 +147,7 @@ export class SupabaseApi {
     files: { path: string; content: Uint8Array<ArrayBuffer> }[],
   ): Promise<number> {
     const form = new FormData();
-    // The function authorizes in code: the platform's check knows neither API keys nor callbacks.
+    // The function authorizes requests itself, because the platform's check rejects API keys and callbacks.
     form.append(
       "metadata",
       JSON.stringify({

@@ -1,4 +1,4 @@
-/** The steps of a deployment, in order: the database, then the functions, then the workers, so that an upgrade keeps jobs running. */
+/** The steps of a deployment, in order: database, functions, workers, so that jobs keep running during an upgrade. */
 import type { Step } from "../step.ts";
 import { models } from "./models.ts";
 import { owner } from "./owner.ts";

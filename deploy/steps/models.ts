@@ -1,6 +1,6 @@
 /**
- * The rows of `tunebase.base_models`. What describes the model and its workers follows the catalog and RunPod's prices; what
- * an operator tunes (defaults, speed, prices of inference, time limits) is written once, with a new row.
+ * The rows of `tunebase.base_models`. Columns that describe the model and its workers follow the catalog and RunPod's prices.
+ * Columns that operators tune (defaults, speed, inference prices, time limits) are written only when a row is created.
  */
 import * as z from "zod";
 import { chosenModels, loadCatalog, type Model, sourceOf } from "../catalog.ts";
@@ -16,7 +16,7 @@ const GpuConfig = z.object({
   gpu_memory_gb: z.number(),
   cost_per_gpu_hour: z.number(),
 });
-/** What a deployment keeps as it should be. */
+/** The columns that every deployment updates. */
 const Managed = z.object({
   source: z.string(),
   revision: z.string().nullable(),
@@ -38,7 +38,7 @@ const Row = Managed.extend({ id: z.string() });
 type Row = z.infer<typeof Row>;
 const columns = Object.keys(Managed.shape);
 
-/** What only a new row gets. */
+/** The columns that are set only in a new row. */
 interface Initial {
   defaults: Record<string, unknown>;
   tokens_per_second: number | null;
@@ -65,7 +65,7 @@ export const models: Step = {
     const dropped = (await withdrawn(context, rows)).map(({ id }): Change => ({
       action: "update",
       what: `base model ${id}`,
-      why: "no longer offered",
+      why: "no longer selected",
     }));
     return [...changes.filter((change) => change !== null), ...dropped];
   },
@@ -105,7 +105,7 @@ async function desired(
           gpu_type: isEmulated ? "cpu" : training.gpuType,
           num_gpus: 1,
           gpu_memory_gb: isEmulated ? 0 : training.memory,
-          // A worker may run in any pool: spend caps must hold in the most expensive one.
+          // A worker may run in any pool, and spend caps must hold even in the most expensive one.
           cost_per_gpu_hour: training.usdPerHour.highest,
         },
         max_length: Math.min(131_072, maxLength),
@@ -132,7 +132,7 @@ async function desired(
   return rows;
 }
 
-/** null: the speed of none is known. */
+/** null: no pool's speed is known. */
 function slowest(speeds: (number | null)[]): number | null {
   const known = speeds.filter((speed) => speed !== null);
   return known.length === 0 ? null : Math.min(...known);
@@ -144,7 +144,7 @@ async function existing({ state, supabase }: Context): Promise<Row[]> {
   return await supabase.query(`select id, ${columns.join(", ")} from tunebase.base_models`, z.array(Row));
 }
 
-/** Enabled rows on this installation's endpoint whose models the catalog has and the settings no longer name. */
+/** Enabled rows on this installation's endpoint whose models are in the catalog but no longer in the settings. */
 async function withdrawn({ settings, state }: Context, rows: Row[]): Promise<Row[]> {
   const others = (await loadCatalog()).filter(({ id }) => !settings.models.includes(id)).map(({ name }) =>
     name

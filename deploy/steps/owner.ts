@@ -1,4 +1,4 @@
-/** The first owner, their project and an API key. The key is written to a file that only you can read; the database has its hash. */
+/** The first owner, their project and an API key. The key is written to a private file; the database stores its hash. */
 import { randomBytes } from "node:crypto";
 import { resolve } from "node:path";
 import * as z from "zod";
@@ -36,7 +36,7 @@ export const owner: Step = {
     if (!user) await createUser(context, ownerEmail);
     if (!project) await supabase.execute("select tunebase_internal.add_owner($1)", [ownerEmail]);
     if (key) return;
-    // The file first: a key whose hash is stored is never lost.
+    // The file first, so that a key whose hash is stored is never lost.
     const secret = `tb_${randomBytes(32).toString("base64url")}`;
     const baseUrl = `${target.projectUrl(state.project ?? "")}/functions/v1/tunebase`;
     await writePrivate(
@@ -92,7 +92,7 @@ async function existing(
   };
 }
 
-/** Through Auth's admin API, confirmed and without a password: the owner signs in with a link or resets the password. */
+/** Creates the user with Auth's admin API, confirmed and without a password. The owner signs in with a link or resets the password. */
 async function createUser(context: Context, email: string): Promise<void> {
   const { ok, status, text } = await postToProject(context, "/auth/v1/admin/users", {
     email,

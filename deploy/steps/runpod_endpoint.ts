@@ -1,4 +1,4 @@
-/** What the steps for RunPod endpoints share: finding one, showing how it differs from the settings, and making it so. */
+/** Shared by the steps for RunPod endpoints: finds an endpoint, compares it with the settings, and creates or updates it. */
 import { createHash } from "node:crypto";
 import { DeployError } from "../errors.ts";
 import { PlatformError } from "../platforms/request.ts";
@@ -29,7 +29,7 @@ export async function findEndpoint(
   return own;
 }
 
-/** The same for removing it: null if the name belongs to something else. */
+/** The same, for removal: null if the name belongs to something else. */
 export async function findOwnEndpoint(
   context: Context,
   id: string | null | undefined,
@@ -47,7 +47,7 @@ async function search(context: Context, id: string | null | undefined, name: str
   return { own, foreign: named.length > 0 };
 }
 
-/** One text for each difference: `image: a → b`. Values of environment variables are fingerprints. */
+/** Describes each difference: `image: a → b`. Values of environment variables are shown as fingerprints. */
 export function differences(
   found: Endpoint,
   desired: Desired,
@@ -62,7 +62,7 @@ export function differences(
       Array.isArray(value) ? value.join(", ") || "none" : `${value}`,
     label: string = field,
   ) => {
-    // RunPod gives the order of a list no meaning, and may change it.
+    // The order of lists has no meaning to RunPod, which may change it.
     if (JSON.stringify(sorted(before)) === JSON.stringify(sorted(after))) return;
     changes[field] = desired[field];
     why.push(`${label}: ${shown(before)} → ${shown(after)}`);
@@ -111,7 +111,7 @@ function fingerprint(value: string | undefined): string {
     : `sha256:${createHash("sha256").update(value).digest("hex").slice(0, 8)}`;
 }
 
-/** What the operator added stays: variables that a deployment does not set, and credentials that it was not given. */
+/** Keeps what the operator added: variables that a deployment does not set, and credentials that it was not given. */
 export const withOperatorsEnv = (
   found: Endpoint | null,
   env: Record<string, string>,
@@ -120,7 +120,7 @@ export const withOperatorsEnv = (
   ...env,
 });
 
-/** Creates or changes the endpoint; returns it. */
+/** Creates or updates the endpoint and returns it. */
 export async function ensureEndpoint(
   context: Context,
   found: Endpoint | null,
@@ -139,12 +139,12 @@ export async function ensureEndpoint(
     }
     throw new DeployError(
       `RunPod does not allow this many workers: ${error.message}`,
-      "Lower --max-workers, offer fewer models, or raise the account's worker quota in the RunPod console.",
+      "Lower --max-workers, select fewer models, or raise the account's worker quota in the RunPod console.",
     );
   }
 }
 
-/** The credentials of the images' registry: this deployment's, or what the endpoint has. */
+/** The image registry's credentials: this deployment's, or the endpoint's current ones. */
 export const registryOf = ({ state }: Context, found: Endpoint | null): string | null =>
   state.registry ?? found?.registry ?? null;
 

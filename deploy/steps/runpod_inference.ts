@@ -1,4 +1,4 @@
-/** An endpoint per served model: load-balancing, scaled to zero. Its secret is derived from its id, so it is set afterwards. */
+/** One load-balancing endpoint per served model, scaled to zero. Its secret is derived from its id, so it is set after creation. */
 import { inferenceSecretPurpose } from "../../supabase/functions/_shared/contracts/inference_token.ts";
 import { deriveSecret } from "../../supabase/functions/_shared/secrets.ts";
 import { chosenModels, type Model, sourceOf } from "../catalog.ts";
@@ -48,7 +48,7 @@ export const runpodInference: Step = {
       }
     }
     for (const { endpoint } of await unused(context)) {
-      changes.push({ action: "delete", what: `endpoint ${endpoint.name}: its model is no longer offered` });
+      changes.push({ action: "delete", what: `endpoint ${endpoint.name}: its model is no longer selected` });
     }
     return changes;
   },
@@ -107,7 +107,7 @@ const nameOf = ({ settings }: Context, id: string) => resourceName(settings.prof
 const find = (context: Context, id: string) =>
   findEndpoint(context, context.state.inferenceEndpoints[id], nameOf(context, id));
 
-/** This installation's endpoints, by the model's id: those of the state, and of the chosen models by name. */
+/** This installation's endpoints by model id: those in the state, and those of the selected models, found by name. */
 async function existing(context: Context): Promise<{ id: string; endpoint: Endpoint }[]> {
   const ids = new Set([...Object.keys(context.state.inferenceEndpoints), ...context.settings.models]);
   const found = [];
@@ -126,7 +126,7 @@ async function unused(context: Context): Promise<{ id: string; endpoint: Endpoin
   return (await existing(context)).filter(({ id }) => !context.settings.models.includes(id));
 }
 
-/** The secret is part of it once the endpoint exists and the master key can be read. */
+/** Includes the secret once the endpoint exists and the master key can be read. */
 async function desired(
   context: Context,
   { id, inference, name, ...model }: Served,

@@ -1,4 +1,4 @@
-/** Credentials for private images. RunPod never returns them: a fingerprint in the name shows that they have changed. */
+/** Credentials for private images. RunPod never returns them, so a fingerprint in the name detects changes. */
 import { createHash } from "node:crypto";
 import type { Change, Context, Step } from "../step.ts";
 import { resourceName } from "./runpod_names.ts";
@@ -45,7 +45,7 @@ function credentialsName(context: Context): string | null {
   return `${prefix(context)}${hash.slice(0, 8)}`;
 }
 
-/** Also those that later ones replaced. */
+/** Including those that were replaced later. */
 async function ours(context: Context) {
   return (await context.runpod.listRegistries()).filter(({ id, name }) =>
     id === context.state.registry || name.startsWith(prefix(context))

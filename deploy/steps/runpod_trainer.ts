@@ -1,4 +1,4 @@
-/** The endpoint that trains: a queue, scaled to zero, on the network volume. */
+/** The training endpoint: a queue, scaled to zero, with the network volume. */
 import { chosenModels, type Model } from "../catalog.ts";
 import { trainingMemory } from "../gpus.ts";
 import type { Endpoint } from "../platforms/runpod.ts";
@@ -51,7 +51,7 @@ export const runpodTrainer: Step = {
   },
 };
 
-/** The trainer's GPU pools: as set, or what the model that needs the most memory suggests. */
+/** The trainer's GPU pools: as set, or based on the model that needs the most memory. */
 export function trainerPools(settings: Pick<Settings, "gpuPools">, models: Model[]): string[] {
   if (settings.gpuPools !== null) return settings.gpuPools;
   const needed = ({ architecture }: Model) => trainingMemory(architecture, "nf4");
@@ -74,7 +74,7 @@ async function desired(context: Context, found: Endpoint | null): Promise<Desire
     scaling: { type: "QUEUE_DELAY", queueDelay: 4 },
     networkVolumes: state.volume === null ? [] : [state.volume],
     dataCenterIds: state.dataCenter === null ? [] : [state.dataCenter],
-    // For requests without a limit; each of Tunebase's has its own.
+    // For requests without a limit. Tunebase's requests set their own.
     timeout: 86_400_000,
     flashboot: "FLASHBOOT",
     disk: 20,

@@ -23,7 +23,7 @@ export const runpodVolume: Step = {
     if (dataCenter !== null && found.dataCenter !== dataCenter) {
       throw new DeployError(
         `The network volume ${found.name} is in ${found.dataCenter}, not in ${dataCenter}. RunPod cannot move it.`,
-        `Set --data-center ${found.dataCenter}, or remove the installation's RunPod part first.`,
+        `Set --data-center ${found.dataCenter}, or remove the installation from RunPod first.`,
       );
     }
     const changes: Change[] = [];
@@ -72,13 +72,13 @@ export const runpodVolume: Step = {
   },
 };
 
-/** GB: the models' weights in bf16, a copy in NF4, adapters, and work of the jobs. */
+/** GB: the models' weights in bf16, a copy in NF4, adapters, and the jobs' working files. */
 export function volumeSize(models: Model[]): number {
   const weights = models.reduce((sum, { architecture }) => sum + 2.6 * architecture.parameters, 0) / 1e9;
   return Math.max(50, Math.ceil((weights + 30) / 10) * 10);
 }
 
-/** Volumes have no mark of their owner: the name contains the Supabase project's ref, which is unique. */
+/** Volumes have no owner field, so the name contains the Supabase project's ref, which is unique. */
 const volumeName = ({ settings, state }: Context) =>
   resourceName(settings.profile, `models-${state.project ?? "<ref>"}`);
 
@@ -90,7 +90,7 @@ export async function findVolume(context: Context): Promise<Volume | null> {
     (project === null ? null : volumes.find(({ name }) => name === volumeName(context)) ?? null);
 }
 
-/** The data center that the plan showed: capacity may change while the operator reads it. */
+/** The data center that the plan showed, because capacity may change while the operator reads it. */
 const planned = new WeakMap<Context, string>();
 async function plannedDataCenter(context: Context, models: Model[]): Promise<string> {
   const dataCenter = planned.get(context) ?? await chooseDataCenter(context, models);
@@ -119,7 +119,7 @@ export async function chooseDataCenter(context: Context, models: Model[]): Promi
     training: pools.map((pool) => availability(gpus, pool, id)),
     serving: others.reduce((sum, pool) => sum + availability(gpus, pool, id), 0),
   })).filter(({ training }) => training.some((level) => level > 0));
-  // A preferred pool counts more than all that follow it.
+  // A preferred pool outweighs all that follow it.
   const score = (training: number[]) => training.reduce((sum, level) => sum * levels.length + level, 0);
   const [best] = ranked.toSorted((a, b) => score(b.training) - score(a.training) || b.serving - a.serving);
   if (best === undefined) {

@@ -1,4 +1,4 @@
-/** What users have stored: `destroy --delete-data` removes it with the schemas, roles and buckets. Deploying creates none. */
+/** Stored data, which `destroy --delete-data` removes together with the schemas, roles and buckets. Deploying creates none. */
 import * as z from "zod";
 import { hasRelation } from "../database.ts";
 import { pluralize } from "../../cli/terminal/format.ts";
@@ -39,7 +39,7 @@ export const supabaseData: Step = {
   async remove(context) {
     const sql = await uninstallSql();
     const until = Date.now() + patienceMs;
-    // Storage empties a bucket in the background, and an upload may still end: the script refuses until all are empty.
+    // Storage empties a bucket in the background, and an upload may still complete. The script fails until all are empty.
     for (;;) {
       for (const bucket of buckets) await emptyBucket(context, bucket);
       try {
@@ -49,7 +49,7 @@ export const supabaseData: Step = {
           throw error;
         }
         if (Date.now() > until) {
-          throw new DeployError(error.message, "Run the command again: it continues here.");
+          throw new DeployError(error.message, "Run the command again to continue.");
         }
         await new Promise((resolve) => setTimeout(resolve, 1000));
       }
@@ -57,7 +57,7 @@ export const supabaseData: Step = {
   },
 };
 
-/** Deleting rows in SQL would leave the files behind. */
+/** Through Storage, because deleting rows in SQL would leave the files behind. */
 async function emptyBucket(context: Context, bucket: string): Promise<void> {
   const { ok, status, text } = await postToProject(context, `/storage/v1/bucket/${bucket}/empty`);
   // An interrupted deployment has no buckets yet. Storage says so with 400 and a statusCode in the body.

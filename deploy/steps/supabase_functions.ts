@@ -1,4 +1,4 @@
-/** The edge functions: deployed again when their files differ from what was deployed, or somebody else deployed one. */
+/** The edge functions. Deployed again if their files have changed, or if something else has deployed one. */
 import { createHash } from "node:crypto";
 import { functionFiles, type FunctionSlug, functionSlugs, type SourceFile } from "../sources.ts";
 import { saveState } from "../state.ts";

@@ -1,4 +1,4 @@
-/** The master key: generated once, kept in the project's Vault. Every other secret of the installation is derived from it. */
+/** The master key, generated once and stored in the project's Vault. All other secrets of the installation are derived from it. */
 import { randomBytes } from "node:crypto";
 import * as z from "zod";
 import { hasRelation } from "../database.ts";
@@ -20,7 +20,7 @@ export const supabaseMasterKey: Step = {
   },
   async apply({ supabase }) {
     if (await findMasterKey(supabase) !== null) return;
-    // Two runs at once keep one key: the names of Vault's secrets are unique.
+    // Two concurrent runs end up with one key, because names of Vault secrets are unique.
     await supabase.execute("select vault.create_secret($1, $2, $3)", [
       randomBytes(32).toString("base64"),
       vaultName,
@@ -29,14 +29,14 @@ export const supabaseMasterKey: Step = {
   },
 };
 
-/** Throws a DeployError if functions that were deployed by hand have a key: another one cannot decrypt what is stored. */
+/** Throws a DeployError if manually deployed functions have a key, because another one could not decrypt stored data. */
 export async function rejectKeyOutsideVault(supabase: SupabaseApi): Promise<void> {
   if (!(await supabase.secretDigests()).has("TUNEBASE_MASTER_KEY")) return;
   if (await findMasterKey(supabase) !== null) return;
   throw new DeployError(
-    `The project's functions have a TUNEBASE_MASTER_KEY, and its Vault has no secret ${vaultName}.`,
+    `The project's functions have a TUNEBASE_MASTER_KEY, but its Vault has no secret ${vaultName}.`,
     `Add that key to Vault (Integrations, Vault) under the name ${vaultName}, then run the command again. ` +
-      "If the project holds nothing of Tunebase, delete the function secret instead.",
+      "If the project has no Tunebase data, delete the function secret instead.",
   );
 }
 

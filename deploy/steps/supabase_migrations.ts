@@ -1,4 +1,4 @@
-/** The database's migrations, recorded where `supabase db push` records them. */
+/** The database migrations, recorded where `supabase db push` records them. */
 import { randomBytes } from "node:crypto";
 import { appliedMigrations } from "../database.ts";
 import { DeployError } from "../errors.ts";
@@ -18,24 +18,24 @@ export const supabaseMigrations: Step = {
       try {
         await context.supabase.execute(withRecord(migration));
       } catch (error) {
-        // Without an answer, it may have been applied: the next run finds out.
+        // Without a response, it may have been applied. The next run detects that.
         if (!(error instanceof PlatformError) || error.status === 0) throw error;
         throw new DeployError(
-          `Migration ${migration.version}_${migration.name} failed, and changed nothing: ${error.message}`,
-          "Fix what the message names, then run the command again.",
+          `Migration ${migration.version}_${migration.name} failed and was rolled back: ${error.message}`,
+          "Fix the problem in the message, then run the command again.",
         );
       }
     }
   },
 };
 
-/** The migrations that this project lacks. */
+/** The migrations that are not applied yet. */
 async function pendingMigrations({ supabase }: Context): Promise<Migration[]> {
   const applied = await appliedMigrations(supabase);
   return (await migrations()).filter(({ version }) => !applied.includes(version));
 }
 
-/** The migration and its record, in one transaction. */
+/** Applies the migration and records it, in one transaction. */
 function withRecord({ version, name, sql }: Migration): string {
   const quote = `$m${randomBytes(6).toString("hex")}$`;
   return `begin;

@@ -62,7 +62,7 @@ export const supabaseProject: Step = {
           state.creatingProject = { name: project.name, since: new Date(Date.now() - 60_000).toISOString() };
           await saveState(state);
         }
-        // The password is for nothing here: SQL goes through the Management API. The operator can reset it in the dashboard.
+        // The password is not needed, because SQL goes through the Management API. The operator can reset it in the dashboard.
         const password = randomBytes(24).toString("base64url");
         state.project = found?.ref ?? (await supabase.createProject({ ...project, password })).ref;
         state.createdProject = true;
@@ -101,14 +101,14 @@ async function lost(
   );
   if (found === undefined && named[0] !== undefined) {
     throw new DeployError(
-      `The organization has a project named ${wanted.name} already (${named[0].ref}).`,
+      `The organization already has a project named ${wanted.name} (${named[0].ref}).`,
       `Install Tunebase in it with --project ${named[0].ref}, or choose another name with --project-name.`,
     );
   }
   return found;
 }
 
-/** Waits until the services answer. */
+/** Waits until the services are healthy. */
 async function ready({ supabase, log }: Context): Promise<void> {
   const until = Date.now() + patienceMs;
   for (let wait = 500;; wait = Math.min(pollMs, wait * 2)) {
@@ -118,7 +118,7 @@ async function ready({ supabase, log }: Context): Promise<void> {
     if (Date.now() > until) {
       throw new DeployError(
         `The project is not ready after 15 minutes: ${unhealthy.join(", ")}.`,
-        "Look at it in the Supabase dashboard, then run the command again: it continues here.",
+        "Check it in the Supabase dashboard, then run the command again to continue.",
       );
     }
     if (wait >= pollMs) log(`waiting for the project: ${unhealthy.join(", ")}`);

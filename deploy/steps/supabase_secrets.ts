@@ -1,4 +1,4 @@
-/** The database roles' passwords and the functions' secrets. The platform shows digests of secrets: drift is found by them. */
+/** The database roles' passwords and the functions' secrets. Drift is detected by the digests that the platform shows. */
 import { createHash } from "node:crypto";
 import * as z from "zod";
 import { deriveSecret } from "../../supabase/functions/_shared/secrets.ts";
@@ -9,7 +9,7 @@ import type { Change, Context, Step } from "../step.ts";
 import { ownerVariable } from "./runpod_names.ts";
 import { masterKeyIfAny } from "./supabase_master_key.ts";
 
-/** The secrets that a deployment sets and `destroy` removes. The optional ones of docs/deploy.md belong to the operator. */
+/** The secrets that a deployment sets and `destroy` removes. The optional ones in docs/deploy.md belong to the operator. */
 export const secretNames = [
   "TUNEBASE_MASTER_KEY",
   ...Object.values(databaseRoles),
@@ -22,13 +22,13 @@ export const secretNames = [
   ownerVariable,
 ];
 
-/** Throws a DeployError if another profile has installed Tunebase in the project: each would undo and remove the other's work. */
+/** Throws a DeployError if another profile has installed Tunebase in the project, because they would overwrite and remove each other's work. */
 export async function rejectOtherProfile(supabase: SupabaseApi, profile: string): Promise<void> {
   const owner = (await supabase.secretDigests()).get(ownerVariable);
   if (owner === undefined || owner === sha256(profile)) return;
   throw new DeployError(
-    `Another profile than ${profile} has installed Tunebase in this Supabase project.`,
-    `Use that --profile. To make it ${profile}'s, delete the function secret ${ownerVariable} in the Supabase dashboard (Edge Functions, Secrets).`,
+    `A profile other than ${profile} has installed Tunebase in this Supabase project.`,
+    `Use that --profile. To move the installation to ${profile}, delete the function secret ${ownerVariable} in the Supabase dashboard (Edge Functions, Secrets).`,
   );
 }
 
@@ -114,7 +114,7 @@ async function desired(
   const [pooler, limit] = await Promise.all([supabase.pooler(), supabase.fileSizeLimit()]);
   const url = (role: string) => {
     const address = new URL(`postgresql://${pooler.db_host}:${pooler.db_port}/${pooler.db_name}`);
-    // The pooler tells projects apart by what follows the user's name: `postgres.REF`.
+    // The pooler identifies the project by the suffix of the user name: `postgres.REF`.
     address.username = pooler.db_user.replace(/^[^.]+/, role);
     address.password = key === null ? "" : rolePassword(key, role);
     return address.href;

@@ -1,8 +1,8 @@
-/** The project's own settings, each changed only where the operator asks for it: they belong to the host app too. */
+/** The project's own settings. Each is changed only if the operator asks for it, because the host app uses them too. */
 import { PlatformError } from "../platforms/request.ts";
 import type { Change, Context, Step } from "../step.ts";
 
-/** The largest file that Tunebase accepts by default. */
+/** The maximum file size that Tunebase accepts by default. */
 const fileSizeLimit = 8 * 2 ** 30;
 
 export const supabaseSettings: Step = {
@@ -73,7 +73,7 @@ async function differences({ settings, state, supabase }: Context) {
   const [schemas, urls, limit] = await Promise.all([
     settings.exposeSchema === null ? null : supabase.exposedSchemas(),
     settings.dashboardUrl === null ? null : supabase.redirectUrls(),
-    // In a project with an app, the limit is the app's.
+    // In an existing project, the limit belongs to the host app.
     state.createdProject && !state.fileSizeLimitRefused ? supabase.fileSizeLimit() : null,
   ]);
   const redirect = `${settings.dashboardUrl}/**`;

@@ -32,7 +32,7 @@ export const supabaseTimer: Step = {
     const { supabase } = context;
     const { secrets, cron, disabled, values } = await differences(context, await context.masterKey());
     for (const name of secrets) {
-      // Parameters: the database's errors and logs quote statements.
+      // As parameters, because the database's errors and logs quote statements.
       const [row] = await supabase.query(
         "select id from vault.secrets where name = $1",
         z.array(z.object({ id: z.string() })),
@@ -61,7 +61,7 @@ export const supabaseTimer: Step = {
   },
   async remove(context) {
     if (!await hasRelation(context.supabase, "cron.job")) return;
-    // The cron jobs last: as long as one exists, an interrupted removal continues here.
+    // The cron jobs last: an interrupted removal continues as long as one exists.
     if (await hasRelation(context.supabase, "vault.decrypted_secrets")) {
       await context.supabase.execute(`delete from vault.secrets where name in (${secretNames})`);
     }
@@ -71,7 +71,7 @@ export const supabaseTimer: Step = {
   },
 };
 
-/** What Vault holds for the timer: the address that pg_cron calls, and its secret. Without a master key, none is right. */
+/** The timer's entries in Vault: the address that pg_cron calls, and its secret. Unknown without a master key. */
 export const vaultSecrets = (
   { target, state }: {
     target: Pick<Context["target"], "projectUrl">;

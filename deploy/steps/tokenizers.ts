@@ -1,4 +1,4 @@
-/** The models' tokenizers, which the API counts tokens with: from the hub to the bucket `tunebase-tokenizers`. */
+/** Copies the models' tokenizers, with which the API counts tokens, from the hub to the bucket `tunebase-tokenizers`. */
 import * as z from "zod";
 import { buckets } from "../../supabase/functions/_shared/contracts/buckets.ts";
 import { chosenModels, sourceOf } from "../catalog.ts";
@@ -27,7 +27,7 @@ export const tokenizers: Step = {
       for (const file of files.filter((name) => present.includes(name))) {
         await upload(context, `${folder}/${file}`, await hubFile(source, revision, file, token));
       }
-      // Last: a folder that a row names is complete.
+      // Last, so that a folder that a row names is complete.
       await context.supabase.execute("update tunebase.base_models set tokenizer = $2 where id = $1", [
         model.name,
         folder,
@@ -36,7 +36,7 @@ export const tokenizers: Step = {
   },
 };
 
-/** The models whose row names no folder, or one of another revision. A folder of the operator's own stays. */
+/** The models whose row names no folder, or that of another revision. Keeps folders that the operator has set. */
 async function missing(context: Context) {
   const { settings, state, supabase, target } = context;
   const models = (await chosenModels(settings.models)).filter((model) =>

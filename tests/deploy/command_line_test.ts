@@ -57,7 +57,7 @@ Deno.test("missing credentials are named together, with where to create them", a
 });
 
 Deno.test("doctor rejects --days without --bills, and an installation that was removed", async () => {
-  assertEquals(await refusal("doctor", "--days", "3"), "--days is for --bills.");
+  assertEquals(await refusal("doctor", "--days", "3"), "--days requires --bills.");
   const state = await loadState("removed", "hosted");
   await saveState({
     ...state,

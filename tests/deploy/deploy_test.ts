@@ -237,7 +237,7 @@ Deno.test("an upgrade applies new migrations first; the rows stay", async () => 
   await assertRejects(
     () => deploy(context),
     DeployError,
-    "Migration 20261130000200_platform failed, and changed nothing",
+    "Migration 20261130000200_platform failed and was rolled back",
   );
   assertEquals(await value(context, "select count(*)::int from tunebase.projects"), 1);
   await context.supabase.execute(
@@ -259,7 +259,7 @@ Deno.test("problems say what to do, and change nothing", async () => {
   const refused = await assertRejects(
     () => planSteps(steps, wrong),
     DeployError,
-    "Supabase does not accept the token.",
+    "Supabase rejected the token.",
   );
   assertStringIncludes(refused.fix, "SUPABASE_ACCESS_TOKEN");
 
@@ -287,7 +287,7 @@ Deno.test("problems say what to do, and change nothing", async () => {
   await assertRejects(
     () => planSteps(steps, intruder),
     DeployError,
-    "Another profile than intruder has installed Tunebase",
+    "A profile other than intruder has installed Tunebase",
   );
 
   const missing = await installation("missing", { project: { ref: "abcdefghijklmnopqrst" } });

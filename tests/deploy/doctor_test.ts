@@ -219,7 +219,7 @@ const faults: Record<string, Fault> = {
   "the functions have another master key": {
     breaks: () => platform.secrets.set("TUNEBASE_MASTER_KEY", sha256("other")),
     repairs: () => platform.secrets.set("TUNEBASE_MASTER_KEY", sha256(keys.masterKey)),
-    expected: [["secrets", "error", "not the one in Vault"]],
+    expected: [["secrets", "error", "differs from the one in Vault"]],
   },
   "Storage's limit is lower than the API's": {
     ...replaced(platform, "fileSizeLimit", 50 * 2 ** 20),

@@ -214,7 +214,7 @@ Deno.test("missing capacity, quota, rights and pools are errors that say what to
     /no data center US-TX-3 with network volumes/,
     /EU-RO-1/,
   );
-  await rejected({ runpodKey: "wrong" }, {}, /does not accept the token/, /RUNPOD_API_KEY/);
+  await rejected({ runpodKey: "wrong" }, {}, /rejected the token/, /RUNPOD_API_KEY/);
   await using test = await start({ runpodKey: "rpa_key_readonly" });
   assertEquals((await plan(test.context)).length, 3);
   const error = await assertRejects(() => apply(test.context), PlatformError);
@@ -252,7 +252,7 @@ Deno.test("the volume is where the preferred GPUs are, grows with the models, an
   );
 });
 
-Deno.test("a model that is no longer offered loses its endpoint; new credentials replace old ones", async () => {
+Deno.test("a model that is no longer selected loses its endpoint; new credentials replace old ones", async () => {
   await using test = await start({ settings: { registry } });
   const { context, endpoint } = test;
   await apply(context);
@@ -265,7 +265,7 @@ Deno.test("a model that is no longer offered loses its endpoint; new credentials
   context.state.revisions["gemma-3-1b"] = "0".repeat(40);
   assertEquals((await plan(context)).map(({ action, what }) => `${action} ${what}`.split(" (")[0]), [
     "create endpoint tunebase-inference-gemma-3-1b",
-    "delete endpoint tunebase-inference-smollm2-135m: its model is no longer offered",
+    "delete endpoint tunebase-inference-smollm2-135m: its model is no longer selected",
   ]);
   await apply(context);
   assertEquals(Object.keys(context.state.inferenceEndpoints), ["gemma-3-1b"]);

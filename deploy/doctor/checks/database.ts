@@ -80,7 +80,7 @@ async function checkPooler(supabase: SupabaseReader): Promise<Check> {
   const found = `${db_host}:${db_port}, ${pool_mode} mode`;
   return pool_mode === "transaction" ? ok("pooler", found) : warning(
     "pooler",
-    `${found}: each isolate holds a connection for as long as it lives`,
+    `${found}: each isolate holds a connection for its whole lifetime`,
     "Connect the functions through the transaction pooler (port 6543).",
   );
 }

@@ -1,4 +1,4 @@
-/** What `task deploy` would change: everything that differs from the settings of the last deployment. */
+/** What `task deploy` would change: every difference from the settings of the last deployment. */
 import type { PlannedStep } from "../../plan.ts";
 import { type CheckGroup, deployCommand, ok, warning } from "../check.ts";
 

@@ -3,7 +3,7 @@ import * as z from "zod";
 import { type Check, type CheckGroup, deployCommand, failed, ok, warning } from "../check.ts";
 import { type Installation, projectUrl, type Release } from "../installation.ts";
 
-/** A path of each function. Any response of ours will do, so an error is one. */
+/** A path of each function. Any response from the function counts, including an error. */
 const paths = {
   "tunebase": "/tunebase/health",
   "tunebase-callback": "/tunebase-callback/health",
@@ -128,8 +128,8 @@ function checkDeployment(
   return [
     warning(
       `deployment-${slug}`,
-      `deployment ${found.version} is not from this profile, which made ${known.version}`,
-      `If it was not intended, deploy again: ${deployCommand}`,
+      `deployment ${found.version} is not from this profile, which deployed ${known.version}`,
+      `If that was not intended, deploy again: ${deployCommand}`,
     ),
   ];
 }

@@ -1,11 +1,11 @@
-/** The work: jobs that do not move, receivers that fail, alerts. */
+/** Operation: stuck jobs, failing receivers, alerts. */
 import * as z from "zod";
 import { pluralize } from "../../../cli/terminal/format.ts";
 import { type Check, type CheckGroup, duration, failed, ok, warning } from "../check.ts";
 import type { SupabaseReader } from "../installation.ts";
 
 const maxAlerts = 10;
-/** A queue can be long; a job that has waited an hour is worth a question. */
+/** A queue can be long, but a job that has waited for an hour is worth a warning. */
 const longWaitSeconds = 3600;
 
 export const operationChecks: CheckGroup = {
@@ -43,7 +43,7 @@ async function checkQueue(supabase: SupabaseReader): Promise<Check> {
   );
 }
 
-/** Runs that the scheduler should have checked, or whose submission was never resolved. */
+/** Runs that the scheduler should have checked by now, or whose submission was never resolved. */
 async function checkRuns(supabase: SupabaseReader): Promise<Check> {
   const rows = await supabase.query(
     `select 'ftjob-' || replace(job_id::text, '-', '') as job,

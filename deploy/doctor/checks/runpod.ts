@@ -84,7 +84,7 @@ function checkEndpoint({ id, role, image }: Used, endpoints: Endpoint[], { state
     return warning(
       check,
       `${name} keeps ${pluralize(min, "worker")} running, which costs money while idle`,
-      "If that is not intended, set its minimum to 0 in RunPod's console.",
+      "If that is not intended, set its minimum to 0 in the RunPod console.",
     );
   }
   return ok(check, `${name}, 0 to ${pluralize(max, "worker")}`);
@@ -107,7 +107,7 @@ async function checkWorkers(
         `${pluralize(unhealthy.length, "worker is", "workers are")} unhealthy: ${
           unhealthy.map((worker) => worker.id).join(", ")
         }`,
-        "Read their logs in RunPod's console.",
+        "Read their logs in the RunPod console.",
       ),
     ];
   }
@@ -150,7 +150,7 @@ async function checkVolume({ state, runpod }: Installation): Promise<Check[]> {
   ];
 }
 
-/** The models that clients can choose: an endpoint that does not exist fails their jobs. */
+/** Checks the models that clients can choose. Jobs of a model whose endpoint does not exist fail. */
 function checkModels(models: z.infer<typeof Model>[], endpoints: Endpoint[]): Check {
   const fix = 'See docs/deploy.md, "Add base models".';
   if (models.length === 0) return failed("models", "no base model is enabled", fix);
@@ -166,7 +166,7 @@ function checkModels(models: z.infer<typeof Model>[], endpoints: Endpoint[]): Ch
   const free = models.filter(({ cost }) => cost === 0);
   return free.length === 0 ? ok("models", models.map(({ id }) => id).join(", ")) : warning(
     "models",
-    `have no price, so no spend cap stops them: ${free.map(({ id }) => id).join(", ")}`,
+    `have no price, so spend caps do not apply: ${free.map(({ id }) => id).join(", ")}`,
     `Set cost_per_gpu_hour in tunebase.base_models.gpu_config, or: ${deployCommand}`,
   );
 }

@@ -1,4 +1,4 @@
-/** The functions' secrets, of which the platform shows digests, and Storage's limit, which one of them repeats. */
+/** The functions' secrets, compared by digest, and Storage's limit, which one of them must match. */
 import { createHash } from "node:crypto";
 import * as z from "zod";
 import { buckets } from "../../../supabase/functions/_shared/contracts/buckets.ts";
@@ -7,7 +7,7 @@ import { type Check, type CheckGroup, deployCommand, failed, ok, warning } from 
 import type { Installation, SupabaseReader } from "../installation.ts";
 
 const required = ["TUNEBASE_MASTER_KEY", ...Object.values(databaseRoles), "RUNPOD_API_KEY"];
-/** What the functions assume without TUNEBASE_MAX_FILE_BYTES. */
+/** The functions' default without TUNEBASE_MAX_FILE_BYTES. */
 const defaultMaxFileBytes = 8 * 2 ** 30;
 
 export const secretChecks: CheckGroup = {
@@ -36,14 +36,14 @@ async function checkSecrets(
   if (changed.includes("TUNEBASE_MASTER_KEY")) {
     return failed(
       "secrets",
-      "TUNEBASE_MASTER_KEY of the functions is not the one in Vault",
-      `Set the one in Vault, unless the other is the right one: ${deployCommand}`,
+      "the functions' TUNEBASE_MASTER_KEY differs from the one in Vault",
+      `To use the one in Vault: ${deployCommand}`,
     );
   }
   return changed.length === 0 ? ok("secrets", `all ${required.length} required ones are set`) : warning(
     "secrets",
-    "the functions' RUNPOD_API_KEY is not the key that this command has",
-    `If yours is the new one, set it: ${deployCommand}`,
+    "the functions' RUNPOD_API_KEY differs from this command's",
+    `If yours is the current one, set it: ${deployCommand}`,
   );
 }
 
@@ -56,11 +56,11 @@ async function checkStorageLimit(supabase: SupabaseReader, digests: Map<string, 
   if (digest === undefined) {
     return limit >= defaultMaxFileBytes
       ? ok("storage-limit", found)
-      : warning("storage-limit", `${found}, and the API promises ${bytes(defaultMaxFileBytes)}`, fix);
+      : warning("storage-limit", `${found}, but the API's limit is ${bytes(defaultMaxFileBytes)}`, fix);
   }
   return digest === sha256(`${limit}`)
-    ? ok("storage-limit", `${found}, as the API promises`)
-    : warning("storage-limit", `${found}; TUNEBASE_MAX_FILE_BYTES has another value`, fix);
+    ? ok("storage-limit", `${found}, like the API`)
+    : warning("storage-limit", `${found}, but TUNEBASE_MAX_FILE_BYTES differs`, fix);
 }
 
 async function checkBuckets(supabase: SupabaseReader): Promise<Check> {

@@ -48,7 +48,7 @@ async function checkVault(installation: Installation): Promise<Check> {
     : failed("vault", problems.join(", "), fix);
 }
 
-/** Waits, because a project that was paused or deployed a moment ago has no tick yet. */
+/** Waits, because a project that was just resumed or deployed has no tick yet. */
 async function checkTicks({ supabase, tickWaitMs = 25_000 }: Installation): Promise<Check> {
   const deadline = Date.now() + tickWaitMs;
   let age = await tickAge(supabase);
@@ -76,7 +76,7 @@ async function tickAge(supabase: SupabaseReader): Promise<number | null> {
   return tick?.age ?? null;
 }
 
-/** What pg_net got last, as the end of a sentence. It keeps responses of all callers, for six hours. */
+/** pg_net's last response, as the end of a sentence. It keeps responses of all callers for six hours. */
 async function lastResponse(supabase: SupabaseReader): Promise<string> {
   if (!await hasRelation(supabase, "net._http_response")) return "";
   const [last] = await supabase.query(
