@@ -23,7 +23,7 @@ export function addGroup(parent: Command, name: string, description: string): Co
   return parent.command(name).description(description);
 }
 
-/** Explains in a command's help how `<job>` can be given. */
+/** Explains `<job>` in a command's help. */
 export function explainJobArgument(command: Command): Command {
   return command.addHelpText("after", "\n<job> is a job ID, the beginning of one, or latest.");
 }

@@ -5,7 +5,7 @@ import { nameCommands } from "./api/routes.ts";
 /** The exit codes, as documented in `docs/cli.md`. */
 export const exitCodes = { ok: 0, failed: 1, usage: 2, interrupted: 130 } as const;
 
-/** An expected failure. The message is shown as it is, without a stack trace. */
+/** An expected failure. The message is shown without a stack trace. */
 export class CliError extends Error {
   constructor(message: string, readonly exitCode: number = exitCodes.failed, options: ErrorOptions = {}) {
     super(message, options);
@@ -48,7 +48,7 @@ function formatApiError({ problem, code, status, message }: ApiError): string {
   const [command] = hint === undefined ? [] : /`[^`]+`/.exec(hint) ?? [];
   return [
     text,
-    // The message may name the command already.
+    // The message may already name the command.
     ...(hint === undefined || (command !== undefined && text.includes(command)) ? [] : [hint]),
     ...(status >= 500 ? [`Request ID: ${problem.request_id}`] : []),
   ].join("\n");
@@ -87,7 +87,7 @@ function formatSystemError(error: Error & { code: string; path?: string }): stri
   }
 }
 
-/** Why a fetch failed, in plain words. Node hides the reason in `cause`, Deno in the message. */
+/** Why a fetch failed. Node has the reason in `cause`, Deno in the message. */
 export function networkErrorReason(error: unknown): string {
   const causes: string[] = [];
   for (let current: unknown = error; current instanceof Error; current = current.cause) {

@@ -25,7 +25,7 @@ export const help = `Prints secrets, and SQL to run in the Supabase project's SQ
     --endpoint ID|none                                     RunPod load-balancing endpoint (none: stops serving)
     --max-rank N, --max-length N                           as its vLLM is started
     --input USD, --output USD                              price per million tokens
-    --hourly USD                                           price per hour that a request is answered
+    --hourly USD                                           price per hour of answering requests
   npx -y deno@2.9.6 task operator inference-secret ID      derives an endpoint's TUNEBASE_INFERENCE_SECRET from TUNEBASE_MASTER_KEY
   npx -y deno@2.9.6 task operator models add HUB_ID        describes a model of the Hugging Face hub, as a file for models/
     --sql                                                  prints the SQL that adds the base model instead

@@ -1,15 +1,15 @@
-/** How commands name a job: by its ID, by the beginning of its ID, or as `latest`. */
+/** Resolves a job argument: an ID, the beginning of an ID, or `latest`. */
 import { unwrap } from "../../client/mod.ts";
 import { CliError, exitCodes } from "../errors.ts";
 import type { Session } from "./session.ts";
 
 const fullId = /^ftjob-[0-9a-f]{32}$/;
-/** IDs as users copy them: without the prefix, or cut off by an ellipsis. */
+/** IDs as users copy them: without the prefix, or truncated with an ellipsis. */
 const partialId = /^(?:ftjob-)?([0-9a-f]{1,32})(?:…|\.{3})?$/;
 const pageSize = 100;
 const maxListed = 5;
 
-/** The job's ID. A full ID is returned without a request; anything else that is no prefix is left to the API to reject. */
+/** The job's ID. Returns a full ID without a request, and leaves it to the API to reject invalid ones. */
 export async function resolveJob(session: Session, text: string): Promise<string> {
   if (fullId.test(text)) return text;
   if (text === "latest") return await latestJob(session);

@@ -1,4 +1,4 @@
-/** The API's limits of metadata, checked before anything is uploaded. */
+/** The API's metadata limits, checked before any upload. */
 import { limits } from "../../supabase/functions/_shared/contracts/limits.ts";
 import { CliError, exitCodes } from "../errors.ts";
 

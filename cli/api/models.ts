@@ -1,10 +1,10 @@
-/** What the CLI asks about models. */
+/** Queries about models. */
 import { ApiError, unwrap } from "../../client/mod.ts";
 import { CliError, exitCodes } from "../errors.ts";
 import { resolveJob } from "./job_reference.ts";
 import type { Session } from "./session.ts";
 
-/** The model that is meant: a job's ID or `latest` means the model that the job made. */
+/** Resolves a model argument. A job's ID or `latest` means the model that the job created. */
 export async function resolveModel(session: Session, text: string): Promise<string> {
   if (text !== "latest" && !text.startsWith("ftjob-")) return text;
   const id = await resolveJob(session, text);
@@ -13,7 +13,7 @@ export async function resolveModel(session: Session, text: string): Promise<stri
   );
   if (job.fine_tuned_model !== null) return job.fine_tuned_model;
   throw new CliError(
-    `${id} has made no model: it is ${job.status}. Run \`tunebase jobs get ${id}\` for details.`,
+    `${id} has no model: it is ${job.status}. Run \`tunebase jobs get ${id}\` for details.`,
   );
 }
 
@@ -24,12 +24,12 @@ export async function findBase({ api }: Session, model: string): Promise<string>
   if (model !== id && checkpoint !== undefined) return checkpoint;
   const found = unwrap(await api.GET("/models/{id}", { params: { path: { id: model } } }));
   if ("base_model" in found) return found.base_model;
-  throw new CliError(`${model} is a base model already: leave out --base.`, exitCodes.usage);
+  throw new CliError(`${model} is already a base model. Omit --base.`, exitCodes.usage);
 }
 
-/** Throws the API's error when the model does not exist. */
+/** Throws the API's error if the model does not exist. */
 export async function requireModel({ api }: Session, id: string): Promise<void> {
-  // The API knows checkpoints by name, but does not list them.
+  // The API accepts names of checkpoints but does not list them.
   if (/:ckpt-step-\d+$/.test(id)) return;
   try {
     unwrap(await api.GET("/models/{id}", { params: { path: { id } } }));

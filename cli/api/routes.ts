@@ -1,4 +1,4 @@
-/** The server's messages name routes of the API; users of the CLI run commands. */
+/** Translates API routes in the server's messages into CLI commands. */
 
 const commands: { [route: string]: string } = {
   "GET /models": "tunebase models list",
@@ -22,7 +22,7 @@ const commands: { [route: string]: string } = {
   "GET /me": "tunebase whoami",
 };
 
-/** The text with commands instead of routes, where there is one. */
+/** Replaces routes that have a command. */
 export function nameCommands(text: string): string {
   return text
     .replace("POST /uploads or POST /files/direct", "POST /files")

@@ -12,7 +12,7 @@ export interface Session extends Settings {
 }
 
 const retryDelaysMs = [300, 1000, 3000];
-/** The user decides about waiting for longer than this. */
+/** Does not wait longer than this without asking the user. */
 const maxRetryAfterMs = 60_000;
 const retryableStatuses = [429, 502, 503, 504];
 

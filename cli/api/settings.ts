@@ -9,7 +9,7 @@ export interface Settings {
   /** Without a trailing slash. */
   baseUrl: string;
   apiKey: string;
-  /** Where the settings come from, for people. */
+  /** The source of the settings, for display. */
   source: string;
 }
 

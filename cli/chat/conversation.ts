@@ -8,7 +8,7 @@ import {
 } from "../../client/chat_stream.ts";
 import type { Session } from "../api/session.ts";
 
-/** The same for every answer: sampling and tools. */
+/** Settings for all answers: sampling and tools. */
 export type ChatSettings = Pick<ChatRequest, "temperature" | "max_completion_tokens" | "tools">;
 
 export interface AnswerListener {
@@ -27,14 +27,14 @@ export class Conversation {
     public system: string | null,
   ) {}
 
-  /** Forgets all messages except the system prompt. */
+  /** Removes all messages except the system prompt. */
   reset(): void {
     this.#messages = [];
   }
 
   /**
-   * Sends messages and returns the answer, which becomes part of the conversation. When it fails or is aborted, the
-   * conversation is as before.
+   * Sends messages and returns the answer, which is added to the conversation. If it fails or is aborted, the conversation
+   * is unchanged.
    */
   async send(messages: ChatMessage[], listener: AnswerListener, signal: AbortSignal): Promise<ChatAnswer> {
     const all = [...this.#messages, ...messages];

@@ -30,9 +30,9 @@ export function addChat(program: Command): void {
     "chat <model> [message]",
     "Chat with a model; without a message, reads stdin or starts a conversation",
   )
-    .option("--base", "also ask the model's base, to compare the answers")
+    .option("--base", "also ask the base model, to compare the answers")
     .option("--system <text>", "system prompt")
-    .option("--temperature <n>", "0 always picks the likeliest token", parseTemperature)
+    .option("--temperature <n>", "0 always picks the most likely token", parseTemperature)
     .option("--max-tokens <n>", "maximum length of an answer", parseInteger(1))
     .option("--tools <path>", "JSON file with an array of tools, or - for stdin")
     .action(chat);
@@ -68,7 +68,7 @@ async function chat(name: string, message: string | undefined, options: ChatOpti
   }
   const session = await openSession();
   const model = await resolveModel(session, name);
-  // The base first: the answer of the fine-tuned model is the one to end with.
+  // The base first, so that the fine-tuned model's answer is last.
   const models = options.base ? [await findBase(session, model), model] : [model];
   const conversations = models.map((name) =>
     new Conversation(session, name, settings, options.system ?? null)
@@ -98,7 +98,7 @@ async function chat(name: string, message: string | undefined, options: ChatOpti
   });
 }
 
-/** Asks all conversations at once, and prints the answers one after the other, the first as it arrives. */
+/** Asks all models at once and prints their answers in order, the first one as it arrives. */
 async function ask(
   conversations: Conversation[],
   messages: ChatMessage[],
@@ -139,7 +139,7 @@ async function ask(
     title(0);
     const pending = conversations.map((one, index) =>
       one.send(messages, {
-        // Comments also come while an answer is slow.
+        // Comments also arrive while an answer is slow.
         onLoading: () => loading = index === printing && !isInLine,
         onText: (text) => show(index, text),
       }, signal)
@@ -156,13 +156,13 @@ async function ask(
       if (isQuiet) continue;
       endLine();
       for (const call of answer.toolCalls) print(stdoutColors.cyan(`→ ${call.name}(${call.arguments})`));
-      if (answer.finishReason === "length") printNote(stderrColors.dim("(cut off at the maximum length)"));
+      if (answer.finishReason === "length") printNote(stderrColors.dim("(truncated at the maximum length)"));
     }
     return answers;
   } finally {
     clearInterval(clock);
     status.show(null);
-    endLine(); // an answer that broke off
+    endLine(); // after an incomplete answer
   }
 }
 
@@ -202,7 +202,7 @@ async function converse(conversations: Conversation[]): Promise<void> {
         const answers = await ask(conversations, messages, current.signal, false);
         isAnswering = false;
         const calls = answers.at(-1)?.toolCalls ?? [];
-        // With two models, their calls differ: only one conversation can be given results.
+        // Two models make different calls, so results can be entered for only one conversation.
         messages = first === conversations.at(-1) ? await askForResults(calls, prompt) : [];
       } catch (error) {
         messages = [];
@@ -229,7 +229,7 @@ function runCommand(conversations: Conversation[], name: string, rest: string): 
   );
 }
 
-/** Asks for the result of each tool call. An empty one ends the round. */
+/** Prompts for the result of each tool call. An empty result stops. */
 async function askForResults(
   calls: ToolCall[],
   prompt: (text: string) => Promise<string | null>,

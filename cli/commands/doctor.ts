@@ -1,4 +1,4 @@
-/** `doctor`: checks the setup, or an installation, and says how to fix what is wrong. */
+/** `doctor`: checks the setup, or an installation, and says how to fix problems. */
 import { stat } from "node:fs/promises";
 import process from "node:process";
 import { unwrap } from "../../client/mod.ts";
@@ -15,9 +15,9 @@ import { version } from "../version.ts";
 interface Check {
   name: string;
   ok: boolean;
-  /** The result, for people. */
+  /** The result, for display. */
   found: string;
-  /** What to do about a problem. */
+  /** How to fix a problem. */
   fix?: string;
 }
 
@@ -137,7 +137,7 @@ async function checkServer(settings: Settings, add: (check: Check) => void): Pro
       ok,
       found: ok
         ? `${settings.baseUrl}, ${ms} ms`
-        : `up, but its database is ${body.database} and its Storage is ${body.storage}`,
+        : `reachable, but its database is ${body.database} and its Storage is ${body.storage}`,
       ...(ok ? {} : { fix: retryLater }),
     });
     add(checkClock(response));

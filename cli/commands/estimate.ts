@@ -1,4 +1,4 @@
-/** `estimate`: what a job would take. Creates no job. */
+/** `estimate`: estimates a job without creating it. */
 import { unwrap } from "../../client/mod.ts";
 import { openSession } from "../api/session.ts";
 import { addCommand, addExamples, type Command } from "../command.ts";

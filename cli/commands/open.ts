@@ -30,14 +30,14 @@ async function open(
     unwrap(await session.api.GET("/me")).dashboard_url;
   if (!configured) {
     throw new CliError(
-      "The server does not say where its dashboard is. Set TUNEBASE_DASHBOARD_URL to the dashboard's address, such as " +
+      "The server has no dashboard URL configured. Set TUNEBASE_DASHBOARD_URL to the dashboard's address, such as " +
         "https://tunebase.example.com/#, or ask the server's operator to set it.",
     );
   }
-  // The system opens files and starts programs, too; the address can be the server's.
+  // Only web addresses: the system would also open files and start programs, and the address can come from the server.
   if (!URL.canParse(configured) || !/^https?:/i.test(configured)) {
     throw new CliError(
-      `The dashboard's address is not a web address: ${configured}. Set TUNEBASE_DASHBOARD_URL to the right one.`,
+      `The dashboard's address is not a web address: ${configured}. Correct TUNEBASE_DASHBOARD_URL.`,
     );
   }
   const dashboard = configured.replace(/\/+$/, "");
@@ -45,11 +45,11 @@ async function open(
   if (options.json) return printJson({ url });
   print(url);
   if (options.browser && !await launchBrowser(url)) {
-    printNote("No browser could be started. Open the address yourself.");
+    printNote("Could not start a browser. Open the address manually.");
   }
 }
 
-/** Whether a program that opens the address was started: $BROWSER, or the system's. */
+/** Starts $BROWSER or the system's program to open the address. Returns whether that worked. */
 function launchBrowser(url: string): Promise<boolean> {
   const [command, ...args] = process.env.BROWSER
     ? [process.env.BROWSER]

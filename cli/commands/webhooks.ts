@@ -88,7 +88,7 @@ function createSigner(secret: string): Webhook {
   }
 }
 
-/** The endpoint's URL accepts and discards every event: only the delivery log matters. */
+/** The endpoint's URL discards every event, because only the delivery log is needed. */
 async function createTemporaryEndpoint(session: Session, events?: string[]): Promise<string> {
   const { api } = session;
   await deleteLeftoverEndpoints(session);

@@ -1,4 +1,4 @@
-/** How a file was converted, for people. */
+/** Prints a summary of a file's conversion. */
 import type { ConversionSummary } from "../../supabase/functions/_shared/datasets/convert/conversion.ts";
 import { describeFormat } from "../../supabase/functions/_shared/datasets/convert/format_names.ts";
 import { formatCount } from "../terminal/format.ts";

@@ -1,4 +1,4 @@
-/** Parquet files, read on this machine one group of rows at a time. */
+/** Reads Parquet files locally, one row group at a time. */
 import { open } from "node:fs/promises";
 import { brotliDecompressSync, gunzipSync } from "node:zlib";
 import * as zlib from "node:zlib";
@@ -29,7 +29,7 @@ const compressors: Compressors = {
   ...("zstdDecompressSync" in zlib ? { ZSTD: (page: Uint8Array) => zlib.zstdDecompressSync(page) } : {}),
 };
 
-/** The rows in their order. A group of rows is held whole, as the writer chose its size. */
+/** Yields the rows in order. Holds a whole row group in memory; the file's writer chose its size. */
 export async function* parquetRows(path: string): AsyncGenerator<Record<string, unknown>> {
   try {
     const file = await asyncBufferFromFile(path);

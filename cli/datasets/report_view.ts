@@ -1,4 +1,4 @@
-/** A dataset report for people. */
+/** Prints a dataset report. */
 import {
   type DatasetReport,
   type Finding,
@@ -9,7 +9,7 @@ import { nameCommands } from "../api/routes.ts";
 import { formatBytes, formatCount, pluralize } from "../terminal/format.ts";
 import { print, printFields, stdoutColors } from "../terminal/output.ts";
 
-/** What the API's report and the local one have in common. */
+/** The fields that the API's report and the local one share. */
 type Report = Omit<DatasetReport, "errors" | "warnings" | "problems"> & {
   problems: { [code: string]: number | undefined };
   errors?: Issue[];
@@ -43,7 +43,7 @@ export function printReport(name: string, report: Report): void {
     const byKind = Object.entries(report.problems).map(([code, rows]) => `${code} ${formatCount(rows ?? 0)}`);
     print(`… and ${formatCount(unlisted)} more. By kind: ${byKind.join(", ")}.`);
   }
-  // A problem of the whole file ends the validation too, and has said so.
+  // A problem of the whole file also stops validation, and has already been printed.
   const isWhole = errors.some(({ line }) => line === null);
   if (!report.complete && !isWhole) {
     print("Too many invalid rows: validation stopped before the end of the file.");
@@ -52,7 +52,7 @@ export function printReport(name: string, report: Report): void {
 
 const histogramWidth = 40;
 
-/** Rows by their length in tokens, from the shortest bucket that has rows to the longest. */
+/** A histogram of rows by length in tokens, from the shortest non-empty bucket to the longest. */
 function printHistogram(buckets: Report["tokens"]["histogram"]): void {
   const first = buckets.findIndex(({ rows }) => rows > 0);
   if (first === -1) return;
@@ -63,7 +63,7 @@ function printHistogram(buckets: Report["tokens"]["histogram"]): void {
       ? `over ${formatCount(buckets.at(-2)?.up_to ?? 0)}`
       : `${formatCount((buckets[first + index - 1]?.up_to ?? 0) + 1)}–${formatCount(up_to)}`,
     count: formatCount(rows),
-    // At least one mark for a bucket that has rows.
+    // At least one mark for a non-empty bucket.
     bar: "█".repeat(rows === 0 ? 0 : Math.max(1, Math.round(histogramWidth * rows / most))),
   }));
   const labelWidth = Math.max(...lines.map(({ label }) => label.length));

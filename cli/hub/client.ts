@@ -6,14 +6,14 @@ import { CliError, networkErrorReason, UnreachableError } from "../errors.ts";
 
 /** A file of a commit. */
 export interface HubFile {
-  /** In the repository, with `/`. */
+  /** The path in the repository, with `/`. */
   path: string;
-  /** On this machine. */
+  /** The local path. */
   local: string;
 }
 
 export class Hub {
-  /** `HF_ENDPOINT` replaces the address, as in Python. */
+  /** `HF_ENDPOINT` overrides the address, as in Python. */
   readonly url = (process.env.HF_ENDPOINT || "https://huggingface.co").replace(/\/+$/, "");
   readonly #common: { accessToken: string; hubUrl: string };
 
@@ -41,7 +41,7 @@ export class Hub {
     }
   }
 
-  /** Whether strangers can read the repository. */
+  /** Whether the repository is public. */
   async isPublic(repository: string): Promise<boolean> {
     return !(await this.#explained(modelInfo({ ...this.#common, name: repository }))).private;
   }
@@ -58,7 +58,7 @@ export class Hub {
       repo: model(repository),
       commitTitle: title,
       files: files.map(({ path, local }) => ({ path, content: pathToFileURL(local) })),
-      // Xet saves what files have in common, which new weights do not, and loads WebAssembly for it.
+      // Without Xet, which loads WebAssembly to deduplicate files; new weights have nothing to deduplicate.
       useXet: false,
     });
     try {
@@ -82,14 +82,14 @@ export class Hub {
     }
   }
 
-  /** The Hub's message and what to do, as an error that the CLI prints. Never a URL: those of uploads are permissions. */
+  /** Converts the Hub's message to an error with a hint. Never includes a URL, because upload URLs grant access. */
   #explain(error: unknown): unknown {
     if (error instanceof TypeError && error.cause !== undefined) { // as fetch throws it
       return new UnreachableError(new URL(this.url).origin, networkErrorReason(error), error);
     }
     if (!(error instanceof HubApiError)) return error;
     const { statusCode, data } = error;
-    const reason = typeof data?.error === "string" ? data.error : `it answered ${statusCode}`;
+    const reason = typeof data?.error === "string" ? data.error : `it responded with ${statusCode}`;
     const hint = statusCode === 401
       ? "\nThe token is not valid. Create one with write access at https://huggingface.co/settings/tokens."
       : statusCode === 403

@@ -1,4 +1,4 @@
-/** A job's estimate for people. */
+/** Prints a job's estimate. */
 import type { ResponseOf } from "../api/types.ts";
 import { formatCount, formatDuration, formatRange, formatUsd, pluralize } from "../terminal/format.ts";
 import { printFields, stdoutColors } from "../terminal/output.ts";

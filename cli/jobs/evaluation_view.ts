@@ -1,4 +1,4 @@
-/** How the CLI shows a job's evaluation. */
+/** Formats a job's evaluation. */
 import { scoreRows } from "../../supabase/functions/_shared/contracts/evaluation.ts";
 import type { Job } from "./job_events.ts";
 

@@ -1,4 +1,4 @@
-/** The hyperparameter options of `estimate` and `jobs create`, checked before anything is uploaded. */
+/** The hyperparameter options of `estimate` and `jobs create`, checked before any upload. */
 import {
   apiFields,
   apiName,
@@ -60,7 +60,7 @@ function parseValue(of: HyperparameterField, text: string): unknown {
   }
 }
 
-/** What is wrong with a value, or null. */
+/** Why a value is invalid, or null. */
 function findProblem(of: HyperparameterField, value: unknown): string | null {
   const orAuto = of.auto ? ' or "auto"' : "";
   if (of.auto && value === "auto") return null;

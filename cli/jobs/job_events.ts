@@ -4,7 +4,7 @@ import type { Session } from "../api/session.ts";
 import { formatClock } from "../terminal/format.ts";
 import { stdoutColors } from "../terminal/output.ts";
 
-/** Without `integrations`, which the types of some responses leave out. */
+/** Without `integrations`, which the types of some responses lack. */
 export type Job = Omit<Schemas["FineTuningJob"], "integrations">;
 export type JobEvent = Schemas["FineTuningJobEvent"];
 

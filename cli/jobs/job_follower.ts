@@ -21,15 +21,15 @@ const logIntervalMs = 10_000;
 const maxReconnectDelayMs = 15_000;
 /** How many earlier messages are shown when following starts. */
 const recentMessages = 20;
-/** What happens after the last step: the step count no longer moves. */
+/** Descriptions of the stages after the last step, when the step count no longer changes. */
 const finalStages: { [stage: string]: string } = {
-  training: "last step done, finishing",
-  evaluating: "comparing base and fine-tuned model",
+  training: "last step done, finishing up",
+  evaluating: "comparing the base and the fine-tuned model",
   saving: "saving the adapter",
   uploading: "uploading and verifying the adapter",
   completed: "checking the adapter's files",
 };
-/** Without a terminal there is no width to fit. */
+/** Without a terminal, lines have no maximum width. */
 const logWidth = 120;
 
 /** Returns the exit code: 0 succeeded, 1 failed or cancelled, 130 detached with Ctrl-C (the job keeps running). */
@@ -73,7 +73,7 @@ class JobFollower {
         const failure = await this.#stream();
         this.signal.throwIfAborted();
         if (this.#isDone) break;
-        // The server closes a stream after about a minute. That is not a failure, so it needs no backoff.
+        // The server closes streams after about a minute. That is not a failure, so reconnect without backoff.
         if (this.#lastEvent > lastEvent || failure === null) failures = 0;
         if (failure !== null) {
           this.#status.printAbove(`Connection lost (${failure}); reconnecting …`, printNote);
@@ -186,7 +186,7 @@ class JobFollower {
       else this.#draw();
     } else {
       this.#printEvent(event);
-      void this.#poll(); // a message usually announces a change of the job
+      void this.#poll(); // a message usually means that the job has changed
     }
   }
 
@@ -202,7 +202,7 @@ class JobFollower {
       this.#tokensPerSecond = this.#job.tokens_per_second ?? this.#tokensPerSecond;
       this.#draw();
     } catch {
-      // The next poll retries; the stream reports an outage that lasts.
+      // The next poll retries, and the stream reports persistent outages.
     }
   }
 
@@ -232,7 +232,7 @@ class JobFollower {
     }
   }
 
-  /** After the last step: what is being done and for how long, and whether that is new. */
+  /** After the last step: the current stage, its duration, and whether it has changed. */
   #updateFinalStage({ status, stage, current_step, total_steps }: Job): [string | null, boolean] {
     const isAfterSteps = status === "running" && stage !== null && current_step !== null &&
       current_step === total_steps;
@@ -247,7 +247,7 @@ class JobFollower {
     return [seconds < 2 ? text : `${text}, ${formatDuration(seconds)}`, isNew];
   }
 
-  /** Prints how the job ended; returns the exit code. */
+  /** Prints the job's outcome. Returns the exit code. */
   #printResult(job: Job): number {
     if (this.json) printJson(job, true);
     else if (job.status === "succeeded") this.#printSuccess(job);

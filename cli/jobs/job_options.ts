@@ -1,4 +1,4 @@
-/** The options that describe a job, and the request body they make. */
+/** The options that describe a job, and the request body built from them. */
 import { unwrap } from "../../client/mod.ts";
 import { limits } from "../../supabase/functions/_shared/contracts/limits.ts";
 import type { Session } from "../api/session.ts";

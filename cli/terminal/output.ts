@@ -2,7 +2,7 @@
 import process from "node:process";
 import colors from "picocolors";
 
-/** No colors when the stream is not a terminal or NO_COLOR is set. */
+/** Disables colors if the stream is not a terminal or NO_COLOR is set. */
 const wantsColor = (stream: { isTTY?: boolean }) => Boolean(stream.isTTY) && !process.env.NO_COLOR;
 export const stdoutColors = colors.createColors(wantsColor(process.stdout));
 export const stderrColors = colors.createColors(wantsColor(process.stderr));
@@ -35,7 +35,7 @@ export function printTable(rows: string[][]): void {
   });
 }
 
-/** Prints one name and value per line, leaving out empty values. */
+/** Prints one name and value per line, omitting empty values. */
 export function printFields(fields: [string, string | null | undefined][]): void {
   const present = fields.filter((field): field is [string, string] =>
     field[1] !== null && field[1] !== undefined && field[1] !== ""

@@ -18,7 +18,7 @@ export interface Progress {
   costUsd?: number | null;
 }
 
-/** One line of at most `width` characters. Leaves out unknown values. */
+/** One line of at most `width` characters. Omits unknown values. */
 export function renderBar(progress: Progress, width: number): string {
   const percent = `${String(Math.floor(progress.percent)).padStart(3)}%`;
   // Padded to its full width from the start, so that the text after it does not move.
@@ -51,7 +51,7 @@ export function renderBlocks(percent: number, width: number): string {
   return "█".repeat(full) + "░".repeat(width - full);
 }
 
-/** The values as at most `width` small bars, each the mean of its share, scaled from the lowest to the highest. */
+/** A sparkline of at most `width` bars, each the mean of its values, scaled from the minimum to the maximum. */
 export function sparkline(values: number[], width: number): string {
   if (values.length < 2) return "";
   const points = Math.min(width, values.length);

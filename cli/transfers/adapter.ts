@@ -23,7 +23,7 @@ export async function getAdapter({ api }: Session, id: string, checkpoint?: stri
   );
 }
 
-/** A checkpoint has no manifest of its own: what the API says about it, without the links. */
+/** The manifest. A checkpoint has none, so this is the API's description without the links. */
 function manifestOf(adapter: Adapter): Record<string, unknown> {
   if ("manifest" in adapter) return adapter.manifest;
   return { ...adapter, files: adapter.files.map(({ path, bytes, sha256 }) => ({ path, bytes, sha256 })) };

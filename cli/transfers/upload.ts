@@ -20,7 +20,7 @@ export interface UploadOptions {
   expiresAfter?: number;
   /** Whether to wait until the server has validated the file. */
   wait?: boolean;
-  /** Whether to leave out the row errors of an invalid file. */
+  /** Whether to omit the row errors of an invalid file. */
   quiet?: boolean;
 }
 

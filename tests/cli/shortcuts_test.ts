@@ -93,7 +93,7 @@ Deno.test("a job is found by the beginning of its ID, and as latest", async () =
   assertStringIncludes((await run(0, ["jobs", "cancel", "latest"])).out, `Cancelled ${newer.id}.`);
   assertStringIncludes(
     (await run(1, ["chat", "latest", "hi"])).err,
-    `${newer.id} has made no model: it is cancelled.`,
+    `${newer.id} has no model: it is cancelled.`,
   );
 });
 
@@ -123,7 +123,7 @@ Deno.test("follow says what is being done after the last step", async () => {
   await following.says("started.");
   const last = { current_step: 12, current_epoch: 2, progress: 95 };
   await worker.report({ ...last, stage: "evaluating" });
-  await following.says("comparing base and fine-tuned model");
+  await following.says("comparing the base and the fine-tuned model");
   await worker.report({ ...last, stage: "uploading" });
   await following.says("uploading and verifying the adapter");
   await worker.finishWithAdapter();

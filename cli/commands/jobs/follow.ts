@@ -10,7 +10,7 @@ export async function follow(id: string, options: CommonOptions): Promise<void> 
   await followWithExitCode(session, await resolveJob(session, id), options);
 }
 
-/** Follows a job; its result becomes the exit code. */
+/** Follows a job. Its outcome determines the exit code. */
 export async function followWithExitCode(
   session: Session,
   id: string,

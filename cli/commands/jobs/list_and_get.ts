@@ -11,7 +11,7 @@ import type { Job } from "../../jobs/job_events.ts";
 import { formatDuration, formatTime, formatUsd, humanize } from "../../terminal/format.ts";
 import { printFields, printJson, printNote, printTable, stdoutColors } from "../../terminal/output.ts";
 
-/** Seconds. Shorter waits are the time between the end of the run and the check of its files. */
+/** In seconds. Shorter waits are just the time between the end of the run and the verification of its files. */
 const minShownWait = 60;
 
 export async function listJobs(
@@ -99,7 +99,7 @@ function printJob(job: Job): void {
   ]);
 }
 
-/** Without queues and pauses, which are named if they were long. */
+/** Excludes queues and pauses, which are shown separately if they were long. */
 function describeDuration({ running_seconds, started_at, finished_at }: Job): string | null {
   if (started_at === null || running_seconds === null) return null;
   const waited = finished_at === null ? 0 : finished_at - started_at - running_seconds;
