@@ -1,8 +1,8 @@
-/** Path helpers over Node's library: Deno's is not on npm. */
+/** Path helpers based on Node's library, because Deno's is not on npm. */
 import { isAbsolute, join as joinParts } from "node:path";
 import { fileURLToPath } from "node:url";
 
-/** Joins paths; an absolute part replaces what precedes it, as with `cd`. */
+/** Joins paths. An absolute part replaces everything before it, as with `cd`. */
 export function join(first: string, ...parts: string[]): string {
   return parts.reduce((path, part) => isAbsolute(part) ? part : joinParts(path, part), first);
 }

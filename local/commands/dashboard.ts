@@ -1,4 +1,4 @@
-/** `task dashboard`: builds the dashboard from `dashboard/` when that has changed. */
+/** `task dashboard`: builds the dashboard if `dashboard/` has changed. */
 import { createHash } from "node:crypto";
 import { root } from "../state_dir.ts";
 import { exists, join, removeIfThere } from "../paths.ts";
@@ -9,7 +9,7 @@ const source = join(root, "dashboard");
 const inputs = ["dashboard", "client", "supabase/functions/_shared"];
 const made = new Set(["node_modules", "dist", "dist.new"]);
 
-/** Installs its npm packages as package-lock.json says, if that has changed. */
+/** Installs the npm packages in package-lock.json, if it has changed. */
 export async function installDashboard(log: (line: string) => void): Promise<void> {
   const lock = await Deno.readTextFile(join(source, "package-lock.json"));
   const stamp = join(source, "node_modules/.installed.json");
@@ -26,7 +26,7 @@ export async function buildDashboard(log: (line: string) => void): Promise<void>
   if (await exists(stamp) && await Deno.readTextFile(stamp) === wanted) return;
   await installDashboard(log);
   const begin = performance.now();
-  // In a new folder: the old build is served until the new one is complete.
+  // Into a new folder, so that the old build is served until the new one is complete.
   await npm("run", "build", "--", "--outDir", "dist.new", "--emptyOutDir", "--logLevel", "warn");
   await Deno.writeTextFile(`${dashboardFiles}.new/.built`, wanted);
   await removeIfThere(dashboardFiles);

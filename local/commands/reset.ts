@@ -40,7 +40,7 @@ for await (const { name: profile } of await exists(platforms) ? Deno.readDir(pla
     console.error(error instanceof Error ? error.message : error);
     Deno.exit(1);
   }
-  // Without its platforms, a deployment cannot be removed in any other way. A hosted one of that name is kept.
+  // Without its emulated platforms, a deployment could not be removed later. A hosted one with that name is kept.
   const isEmulated = await loadState(profile, "emulators").then(() => true, () => false);
   if (isEmulated) await deleteState(profile);
 }
@@ -49,4 +49,4 @@ await removeIfThere(await postgresDirectory(home));
 for (const name of ["storage", "logs", "work", "inference", "demo", "demo.json", "keys.json", "stack.json"]) {
   await removeIfThere(join(home, name));
 }
-console.log(`The data in ${home} is gone. What was installed is kept.`);
+console.log(`The data in ${home} was removed. Installed tools are kept.`);

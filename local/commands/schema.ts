@@ -75,7 +75,7 @@ async function writeMigration(name: string): Promise<void> {
   try {
     const text = await schemaDiff(server.url);
     if (text === "") {
-      console.log("supabase/migrations already makes what supabase/schemas says.");
+      console.log("supabase/migrations already matches supabase/schemas.");
       return;
     }
     const time = new Date().toISOString().replace(/\D/g, "").slice(0, 14);

@@ -32,7 +32,7 @@ export function protocolSchema(): string {
   return JSON.stringify(document, null, 2) + "\n";
 }
 
-/** The JSON Schema of the token that inference workers get. */
+/** The JSON Schema of the inference workers' token. */
 export function tokenSchema(): string {
   const { $schema, ...schema } = z.toJSONSchema(InferenceToken, { io: "input" });
   const $comment =

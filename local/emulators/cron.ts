@@ -5,12 +5,12 @@
 import { pause } from "../stack/processes.ts";
 
 export interface Cron {
-  /** One call now. */
+  /** Calls the scheduler once, now. */
   tick(): Promise<void>;
   stop(): Promise<void>;
 }
 
-/** Calls `url` with the scheduler's secret every `seconds`. A failure is logged and the next tick comes anyway. */
+/** Calls `url` with the scheduler's secret every `seconds`. Failures are logged and do not stop the timer. */
 export function startCron(url: string, secret: string, seconds: number, log: (line: string) => void): Cron {
   const stopping = new AbortController();
   let running: Promise<void> | null = null;

@@ -1,6 +1,6 @@
 /**
- * Supabase and RunPod, emulated on this machine for `task deploy --target emulators`: one address for both accounts, whose
- * state is kept on disk. The next start finds the same projects and endpoints at the same addresses.
+ * Emulates Supabase and RunPod on this machine for `task deploy --target emulators`, with one address for both accounts. Their
+ * state is stored on disk, so the next start has the same projects and endpoints at the same addresses.
  */
 import * as z from "zod";
 import type { Target } from "../../deploy/target.ts";
@@ -23,7 +23,7 @@ export interface PlatformsOptions {
   /** The folder of both accounts. */
   home: string;
   log(line: string): void;
-  /** The address's port, the first time; a free one unless given. */
+  /** The port on the first start; a free one unless given. */
   port?: number;
   /** The port of the first project's PostgreSQL; a free one unless given. */
   dbPort?: number;
@@ -36,7 +36,7 @@ const Saved = z.object({ port: z.int(), runpodKey: z.string(), workerKey: z.stri
 /** Ten times the hosted limit, so that tests that deploy many times need not wait. */
 const requestsPerMinute = 1200;
 
-/** Starts both platforms. Throws an Error that says what is wrong (a port in use, emulators that run already). */
+/** Starts both platforms. Throws an Error with the reason if it cannot (a port in use, emulators that are already running). */
 export async function startPlatforms(options: PlatformsOptions): Promise<Platforms> {
   const { home, log } = options;
   await Deno.mkdir(home, { recursive: true, mode: 0o700 });
@@ -109,7 +109,7 @@ export async function removePlatforms(home: string): Promise<void> {
   await removeIfThere(home);
 }
 
-/** The port and the keys of this home, chosen once: endpoints and secrets contain them. */
+/** The port and the keys of this home. Chosen once, because endpoints and secrets contain them. */
 async function loadSaved(home: string, port: number): Promise<z.infer<typeof Saved>> {
   const path = join(home, "platforms.json");
   if (await exists(path)) return Saved.parse(JSON.parse(await Deno.readTextFile(path)));

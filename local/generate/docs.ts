@@ -24,7 +24,7 @@ import { allRoutes } from "../../supabase/functions/tunebase/routes/index.ts";
 import { claimRows, proofs } from "./reliability.ts";
 import { scopeLabels, scopes } from "../../supabase/functions/_shared/contracts/scopes.ts";
 
-/** A metric's unit after its name; none where the name says it. */
+/** The unit to append to a metric's name; none if the name includes it. */
 const metricUnits: Record<MetricField["unit"], string> = {
   step: "",
   epochs: "",

@@ -1,6 +1,6 @@
 /**
- * What docs/reliability.md claims, each row by its key. A test that proves a claim has the comment `@proves KEY`
- * directly above it; see `reliability.ts`.
+ * The claims of docs/reliability.md by key. A test that proves a claim has the comment `@proves KEY` directly above it; see
+ * `reliability.ts`.
  */
 export const claims = {
   guarantees: {

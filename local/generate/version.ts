@@ -12,7 +12,7 @@ export async function projectVersion(): Promise<string> {
   return version;
 }
 
-/** The npm package, the edge functions and the trainer, with the version in its place. The OpenAPI document takes it as an argument. */
+/** The npm package, the edge functions and the trainer with the new version. The OpenAPI document gets it as an argument. */
 export async function withVersion(version: string): Promise<{ path: string; text: string }[]> {
   return [
     await replaced("cli/npm/package.json", /(?<=^ {2}"version": ")[^"]*(?=",$)/m, version),

@@ -2,7 +2,7 @@
 import { root } from "../state_dir.ts";
 import { join } from "../paths.ts";
 
-/** Where the built files are. */
+/** The folder of the built files. */
 export const dashboardFiles = join(root, "dashboard/dist");
 
 /** The app under `/dashboard`, as a value. Supabase has the dashboard's own origin unless `supabaseUrl` is given. */

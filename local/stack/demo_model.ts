@@ -1,4 +1,4 @@
-/** Completes the row of the demo model, as an operator would: its speed, and its tokenizer once a worker has converted it. */
+/** Completes the demo model's row, like an operator would: its speed, and its tokenizer once a worker has converted it. */
 import { loadCatalog } from "../../deploy/catalog.ts";
 import { buckets } from "../../supabase/functions/_shared/contracts/buckets.ts";
 import { createClient } from "@supabase/supabase-js";
@@ -11,13 +11,13 @@ const id = "SmolLM2-135M-Instruct";
 const folder = "smollm2/1";
 const files = ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"];
 
-/** Sets the speed, measured on two cores, without which estimates have no time and no cost. Keeps another speed. */
+/** Sets the speed, measured on two cores, which estimates need for time and cost. Keeps a speed that is already set. */
 export async function registerSpeed(sql: postgres.Sql): Promise<void> {
   const speed = (await loadCatalog()).find(({ name }) => name === id)?.emulators?.tokens_per_second ?? null;
   await sql`update tunebase.base_models set tokens_per_second = coalesce(tokens_per_second, ${speed}) where id = ${id}`;
 }
 
-/** Uploads the tokenizer to the bucket `tunebase-tokenizers` and sets it on the model. Does nothing before the first training. */
+/** Uploads the tokenizer to the bucket `tunebase-tokenizers` and sets it on the model. Does nothing before the first training run. */
 export async function registerTokenizer(
   stack: { url: string; keys: Keys; sql: postgres.Sql },
 ): Promise<void> {

@@ -2,7 +2,7 @@
 import { deriveSecret } from "../../supabase/functions/_shared/secrets.ts";
 import type { Keys } from "./keys.ts";
 
-/** `url` is the gateway's, `dbUrl` the superuser's. */
+/** `url` is the gateway's; `dbUrl` connects as the superuser. */
 export function callbackEnvironment(url: string, dbUrl: string, keys: Keys): Record<string, string> {
   const as = (role: "tunebase_api" | "tunebase_callback" | "tunebase_scheduler") => {
     const address = new URL(dbUrl);

@@ -18,7 +18,7 @@ interface Options {
   idleMs?: number;
 }
 
-/** Starts no worker: the first request does. */
+/** Does not start a worker; the first request does. */
 export function inferenceEndpoint(
   { home, keys, log, env = {}, idleMs = idleSetting() }: Options,
 ): LoadBalancer {
@@ -43,7 +43,7 @@ export function inferenceEndpoint(
         TUNEBASE_ENDPOINT_ID: inferenceEndpointId,
         TUNEBASE_ADAPTER_DIR: join(home, "inference/adapters"),
         TUNEBASE_ADAPTER_CACHE_BYTES: `${2e9}`,
-        // A local user may try any rank that can be trained.
+        // Local users can try any rank that can be trained.
         TUNEBASE_MAX_LORA_RANK: "128",
         TUNEBASE_ALLOW_LOOPBACK: "1",
         TUNEBASE_MODEL_CACHE: join(cache, "models"),

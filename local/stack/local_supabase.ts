@@ -25,7 +25,7 @@ export interface LocalSupabase {
 }
 
 export interface Served {
-  /** Resolves when it ends, however it ends. */
+  /** Resolves when it ends, for any reason. */
   ended: Promise<void>;
   stop(): Promise<void>;
 }
@@ -57,7 +57,7 @@ export function supabaseContainers(command: string, cwd = root): LocalSupabase {
       stdout: "inherit",
       stderr: "inherit",
     }).output();
-    // The CLI has printed the reason, such as that Docker does not run.
+    // The CLI has already printed the reason, such as that Docker is not running.
     if (!success) throw new Error(`supabase ${args.join(" ")} failed.`);
   };
   return {

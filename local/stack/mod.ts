@@ -24,7 +24,7 @@ export interface Stack {
   home: string;
   /** The gateway's address, instead of `https://<project>.supabase.co`. */
   url: string;
-  /** The superuser's address of the database. */
+  /** The database's address for the superuser. */
   dbUrl: string;
   keys: Keys;
   sql: postgres.Sql;
@@ -65,7 +65,7 @@ export interface StackOptions {
   limits?: IsolateLimits | null;
 }
 
-/** Starts everything; throws an Error that says what is wrong (a port in use, a stack that runs already). */
+/** Starts everything. Throws an Error with the reason if it cannot (a port in use, a stack that is already running). */
 export async function startStack(options: StackOptions): Promise<Stack> {
   const { home, log } = options;
   const limits = options.limits === undefined ? limitsSetting() : options.limits;
@@ -73,7 +73,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   const running = await runningStack(home);
   if (running !== null) {
     throw new Error(
-      `A stack runs here already (pid ${running.pid}, ${running.url}). Stop it, or set TUNEBASE_HOME to another folder.`,
+      `A stack is already running here (pid ${running.pid}, ${running.url}). Stop it, or set TUNEBASE_HOME to another folder.`,
     );
   }
   const left = await endLeftovers(home);
@@ -85,7 +85,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     await forgetStack(home);
   };
   try {
-    // Before the database, which takes longer, to report a port in use immediately.
+    // Before the database, which takes longer, so that a port in use is reported immediately.
     const port = await namedPort(options.port ?? portSetting("TUNEBASE_PORT", 54321), "TUNEBASE_PORT", log);
     const url = `http://127.0.0.1:${port}`;
     const keys = await loadKeys(home);

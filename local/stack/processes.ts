@@ -22,7 +22,7 @@ export async function runningStack(home: string): Promise<{ pid: number; url: st
     throw error;
   }
   const found = Running.safeParse(JSON.parse(text));
-  // The start time tells this process from a later one with the same number.
+  // The start time distinguishes this process from a later one with the same id.
   if (!found.success || await startTime(found.data.pid) !== found.data.started) return null;
   return { pid: found.data.pid, url: found.data.url };
 }
@@ -56,7 +56,7 @@ async function leftovers(home: string): Promise<number[]> {
       const environment = await Deno.readFile(`/proc/${pid}/environ`);
       if (includes(environment, ours) && !await isZombie(pid)) found.push(pid);
     } catch (error) {
-      // Ended meanwhile, or another user's.
+      // Ended in the meantime, or owned by another user.
       if (
         !(error instanceof Deno.errors.NotFound || error instanceof Deno.errors.PermissionDenied ||
           error instanceof Deno.errors.NotCapable || /ESRCH|os error 3\b/.test(String(error)))
@@ -72,7 +72,7 @@ async function isZombie(pid: number): Promise<boolean> {
 }
 
 function includes(data: Uint8Array, part: Uint8Array): boolean {
-  // The environment is text without a line break in our entry: latin1 keeps every byte.
+  // latin1 preserves every byte of the environment.
   const text = new TextDecoder("latin1");
   return (text.decode(data) + "\0").includes(text.decode(part));
 }

@@ -1,5 +1,5 @@
--- What a Supabase project's database has before the first migration: its roles, and the grants on `public`, as far
--- as the migrations and the emulators need them. Safe to run again.
+-- The part of a Supabase project's initial database that the migrations and the emulators need: roles, and grants on
+-- `public`. Safe to run again.
 do $$
 declare
   v_role text;

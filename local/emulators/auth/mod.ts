@@ -1,7 +1,7 @@
 /**
  * Emulates Supabase Auth: sign-up, sign-in by password and by magic link, refresh, ES256 access tokens, a JWKS.
  * Differs: sign-ups are confirmed immediately; magic links go to `mail` and are not sent; without settings, links lead to
- * this machine only; no PKCE, no other providers, no factors, no rate limits.
+ * this machine only; no PKCE, other providers, MFA or rate limits.
  */
 import { type Context, Hono } from "hono";
 import { decodeJwt, importJWK, type JWK, jwtVerify, SignJWT } from "jose";
@@ -118,7 +118,7 @@ export function createAuth(options: Options): { fetch(request: Request): Respons
   app.post("/token", async (c) => {
     if (c.req.query("grant_type") === "refresh_token") {
       const { refresh_token } = z.object({ refresh_token: z.string() }).parse(await c.req.json());
-      // Each works once: it is revoked in the statement that reads it.
+      // Single-use: revoked in the statement that reads it.
       const [found] = await sql<(User & { session_id: string })[]>`
         update auth.refresh_tokens t set revoked = true from auth.users u
         where t.token = sha256(${refresh_token}::bytea) and not t.revoked and u.id = t.user_id

@@ -1,4 +1,4 @@
--- Supabase Auth's tables and functions, as far as local/emulators/auth/mod.ts and row-level security need them.
+-- The tables and functions of Supabase Auth that local/emulators/auth/mod.ts and row-level security need.
 create schema if not exists auth;
 grant usage on schema auth to anon, authenticated, service_role;
 

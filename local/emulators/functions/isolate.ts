@@ -17,7 +17,7 @@ const toFile = 'log=$1; shift; exec "$@" >>"$log" 2>&1';
 /** The kernel counts CPU in ticks of 10 ms (`getconf CLK_TCK`, 100 on every Linux that Deno supports). */
 const tickMs = 10;
 
-/** Anonymous memory of a Deno process that serves nothing (measured, Deno 2.9.6): not the function's own. */
+/** Anonymous memory of an idle Deno process (measured, Deno 2.9.6), which does not count as the function's own. */
 const emptyProcessMb = 27;
 
 export interface IsolateSource {
@@ -26,7 +26,7 @@ export interface IsolateSource {
   env: Record<string, string>;
   logFile: string;
   limits: IsolateLimits | null;
-  /** Options of `deno run` that say how imports resolve; by default the repository's `deno.json`. */
+  /** Options of `deno run` that control how imports resolve; by default, the repository's `deno.json`. */
   resolution?: string[];
 }
 
@@ -34,7 +34,7 @@ export class Isolate {
   readonly port = freePort(0, "");
   readonly born = performance.now();
   readonly ended: Promise<Deno.CommandStatus>;
-  /** The limit that killed it; null while it runs or if it ended otherwise. */
+  /** The limit that it was killed at; null if it is running or ended otherwise. */
   killed: Killed | null = null;
   /** It has answered a request. */
   isReady = false;
@@ -82,11 +82,11 @@ export class Isolate {
     return performance.now() - this.born;
   }
 
-  /** Waits until it answers; false if it ended or did not answer within 20 s. */
+  /** Waits until it responds; false if it ended or did not respond within 20 s. */
   async start(): Promise<boolean> {
     while (this.isAlive && this.ageMs < 20_000) {
       try {
-        // No function has this route: a 404 means that the app is up.
+        // No function has this route, so a 404 means that the app is up.
         const response = await fetch(`http://127.0.0.1:${this.port}/${this.source.name}/-/ready`, {
           client: this.client,
         });
@@ -118,7 +118,7 @@ export class Isolate {
     if (this.isAlive) signal(this.pid, "SIGKILL"); // it holds no state
   }
 
-  /** Pending work of `EdgeRuntime.waitUntil`; 0 if the process does not answer. */
+  /** Pending work of `EdgeRuntime.waitUntil`; 0 if the process does not respond. */
   async pending(): Promise<number> {
     try {
       const { pending } = await (await this.#runtime("GET")).json();
@@ -141,7 +141,7 @@ export class Isolate {
 
   /**
    * Forwards a request. It is in flight until its response is read completely or dropped. Rejects if the process ends
-   * before it answers.
+   * before it responds.
    */
   async forward(request: Request, path: string): Promise<Response> {
     const headers = new Headers(request.headers);

@@ -16,7 +16,7 @@
  * Different: the isolate is a plain Deno process. Its CPU is that of the process (user and system, including V8's helper
  * threads; the platform meters the isolate's thread), in kernel ticks of 10 ms, counted from its first answer, because
  * starting `deno run` costs more than starting an isolate. It is polled every 50 ms, so it can exceed a limit by as much.
- * Its memory is what it uses beyond an empty Deno process. The soft limit is our choice: the platform does not publish
+ * Its memory is what it uses beyond an idle Deno process. The soft limit is an assumption, because the platform does not publish
  * its own.
  */
 export interface IsolateLimits {
@@ -25,9 +25,9 @@ export interface IsolateLimits {
   /** CPU after which it is killed, in milliseconds. */
   hardCpuMs: number;
   memoryMb: number;
-  /** How long an isolate lives at most, in milliseconds; it retires after half. 150 s free, 400 s on paid plans. */
+  /** The maximum lifetime of an isolate, in milliseconds; it retires after half. 150 s on the free plan, 400 s on paid plans. */
   wallMs: number;
-  /** How long a request may go without the first byte of its answer, in milliseconds. */
+  /** The maximum time to the first byte of a response, in milliseconds. */
   firstByteMs: number;
 }
 

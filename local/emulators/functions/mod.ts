@@ -37,7 +37,7 @@ const meterMs = 50;
 /** After this time without a request, a retired isolate is replaced only when the next request arrives. */
 const idleMs = 10_000;
 
-/** Starts it and waits until it answers. Its output goes to `logFile`. */
+/** Starts it and waits until it responds. Its output goes to `logFile`. */
 export async function startFunction(
   name: string,
   env: Record<string, string>,
@@ -70,7 +70,7 @@ function createPool(
   });
 }
 
-/** A function that has no process yet: the first request starts one, as on the platform. */
+/** A function without a process yet. As on the platform, the first request starts one. */
 export const createFunction: (...parameters: Parameters<typeof createPool>) => EdgeFunction = createPool;
 
 class Isolates implements EdgeFunction {
@@ -250,7 +250,7 @@ function overLimit(limits: IsolateLimits, cpuMs: number, ageMs: number, isolate:
   return ageMs >= limits.wallMs ? "wall_clock" : null;
 }
 
-/** The answer, or 504 when its head has not come in time. What comes later is dropped. */
+/** The response, or 504 if its headers have not arrived in time. A late response is dropped. */
 async function firstByte(answer: Promise<Response>, ms: number | null): Promise<Response> {
   if (ms === null) return await answer;
   const late = Promise.withResolvers<null>();
@@ -268,7 +268,7 @@ async function firstByte(answer: Promise<Response>, ms: number | null): Promise<
   }
 }
 
-/** The platform's own status where a limit ended the function, 503 where it does not answer for another reason. */
+/** The platform's status if a limit ended the function; 503 if it does not respond for another reason. */
 function noAnswer(name: string, killed: Killed | null, error: unknown): Response {
   if (killed === null) {
     return Response.json({

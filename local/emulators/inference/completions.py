@@ -1,4 +1,4 @@
-"""Requests as vLLM validates them, and its error texts."""
+"""Validates requests like vLLM, with its error texts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_LOGPROBS = 20
 
 
 class ApiError(Exception):
-    """vLLM's error shape: `code` is the status."""
+    """An error in vLLM's format, where `code` is the status."""
 
     def __init__(self, status: int, message: str, kind: str = "BadRequestError", param: str | None = None) -> None:
         super().__init__(message)
@@ -30,21 +30,21 @@ class ApiError(Exception):
 
 @dataclass(frozen=True)
 class Completion:
-    """What to generate, and how to answer."""
+    """What to generate, and how to respond."""
 
     model: str
     prompt: list[int]
     n: int
     stream: bool
     include_usage: bool
-    # In each chunk: an answer that breaks off can be billed.
+    # In each chunk, so that an incomplete answer can be billed.
     continuous_usage: bool
     sampling: SamplingOptions
-    # Of the completions route: the prompt's text, if it must come first.
+    # For the completions route: the prompt's text, if it must be echoed.
     echo: str = ""
 
     def options(self, index: int) -> SamplingOptions:
-        """Each choice has a seed of its own, as in vLLM."""
+        """Each choice has its own seed, as in vLLM."""
         seed = self.sampling.seed
         return self.sampling if seed is None else replace(self.sampling, seed=seed + index)
 
@@ -62,7 +62,7 @@ def parse_chat(body: dict[str, Any], engine: Engine) -> Completion:
         text = engine.tokenizer.apply_chat_template(
             [_plain(message) for message in messages], tokenize=False, add_generation_prompt=True, **template
         )
-    except Exception as error:  # a template raises what it likes
+    except Exception as error:  # a template can raise anything
         raise ApiError(400, f"{type(error).__name__}: {error}", param="messages") from None
     logprobs = _integer(body, "top_logprobs", 0, MAX_LOGPROBS) or 0 if body.get("logprobs") else None
     return _completion(body, engine, engine.tokenizer(text, add_special_tokens=False).input_ids, logprobs)
@@ -82,7 +82,7 @@ def parse_completion(body: dict[str, Any], engine: Engine) -> Completion:
         raise ApiError(400, "prompt: must be a text or a list of token ids", param="prompt")
     if not ids:
         raise ApiError(400, "The decoder prompt cannot be empty", param="prompt")
-    # OpenAI's default of this older route.
+    # OpenAI's default for this legacy route.
     return _completion({"max_tokens": 16, **body}, engine, ids, _integer(body, "logprobs", 0, MAX_LOGPROBS))
 
 
@@ -146,7 +146,7 @@ def _completion(body: dict[str, Any], engine: Engine, prompt: list[int], logprob
 
 
 def _plain(message: dict[str, Any]) -> dict[str, Any]:
-    """A message whose content is parts of text becomes one text."""
+    """Joins the text parts of a message's content."""
     content = message.get("content")
     if not isinstance(content, list):
         return {**message, "content": content if content is not None else ""}

@@ -1,7 +1,7 @@
-"""The emulator's engine: transformers and PEFT, several adapters on one base, many sequences in turns.
+"""The emulator's engine: transformers and PEFT, with several adapters on one base and interleaved sequences.
 
-One thread owns the model. It gives each running sequence one token per turn, so streams advance together, as with vLLM;
-a sequence alone gets exactly the tokens of plain greedy `generate`. Heavy imports happen in that thread.
+One thread owns the model. It generates one token per running sequence and turn, so that streams advance together, as
+with vLLM. A single sequence gets exactly the tokens of plain greedy `generate`. Heavy imports happen in that thread.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Step:
 
 @dataclass
 class Sequence:
-    """A prompt that is being continued."""
+    """A prompt and the tokens generated so far."""
 
     prompt: list[int]
     options: SamplingOptions
@@ -58,17 +58,17 @@ class Sequence:
 
 
 class Decoder:
-    """Turns tokens into text as they come: holds back incomplete characters, and what may become a stop text."""
+    """Decodes tokens incrementally. Holds back incomplete characters, and text that may become a stop sequence."""
 
     def __init__(self, tokenizer: Any, stop: tuple[str, ...]) -> None:
         self._tokenizer = tokenizer
         self._stop = stop
         self._tokens: list[int] = []
-        self._read = 0  # tokens whose text is complete
+        self._read = 0  # the number of tokens whose text is complete
         self._held = ""
 
     def add(self, token: int) -> tuple[str, str | None]:
-        """The new text, and the stop text that it ran into."""
+        """The new text, and the stop sequence that ended it, if any."""
         self._tokens.append(token)
         start = max(0, self._read - 4)  # some tokenizers decode a token differently at the beginning
         before = self._text(start, self._read)
@@ -90,13 +90,13 @@ class Decoder:
         return text, None
 
     def rest(self) -> str:
-        """What was held back; the end has come."""
+        """The text that was held back, once the sequence has ended."""
         text = self._held + self._text(self._read, len(self._tokens))
         self._held, self._read = "", len(self._tokens)
         return text
 
     def _overlap(self, stop: str) -> int:
-        """How many characters at the end may begin `stop`."""
+        """How many characters at the end may be the start of `stop`."""
         return next((n for n in range(min(len(stop) - 1, len(self._held)), 0, -1) if self._held.endswith(stop[:n])), 0)
 
     def _text(self, start: int, end: int) -> str:
@@ -104,7 +104,7 @@ class Decoder:
 
 
 class Engine:
-    """`start` returns at once; `status` is 204 while the model loads, then 200, or 503 once the thread has failed."""
+    """`start` returns at once. `status` is 204 while the model loads, then 200, or 503 if the thread has failed."""
 
     def __init__(self, base: Callable[[], Path], max_length: int | None, max_adapters: int) -> None:
         self.status = 204
@@ -167,7 +167,7 @@ class Engine:
                     self._wake.wait()
                 running += self._arriving
                 self._arriving.clear()
-            # Sequences of one adapter in a row: switching takes milliseconds.
+            # Groups sequences by adapter, because switching takes milliseconds.
             running.sort(key=lambda sequence: sequence.adapter[0] if sequence.adapter else "")
             running = [sequence for sequence in running if not sequence.cancelled and self._advance(sequence)]
 
@@ -256,7 +256,7 @@ class Engine:
         import peft
 
         if not self._adapters:
-            # low_cpu_mem_usage: no random weights first, which took longer than all else.
+            # low_cpu_mem_usage skips random initialization, which took longer than everything else.
             loaded = peft.PeftModel.from_pretrained(
                 self._model, str(directory), adapter_name=name, low_cpu_mem_usage=True
             )

@@ -1,4 +1,4 @@
-"""Answers in the shapes of vLLM's OpenAI-compatible server."""
+"""Responses in the format of vLLM's OpenAI-compatible server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engine import Step
 
 
 class Format(ABC):
-    """Collects the steps of all choices, and turns each into chunks of a stream."""
+    """Collects the steps of all choices, and converts each to chunks of a stream."""
 
     prefix: str
     kind: str
@@ -105,7 +105,7 @@ class ChatFormat(Format):
 
     def _entry(self, token: int, logprob: float) -> dict[str, Any]:
         text = self.token_text(token)
-        # As in vLLM: JSON has no -inf.
+        # As in vLLM, because JSON has no -inf.
         return {"token": text, "logprob": max(logprob, -9999.0), "bytes": list(text.encode())}
 
 

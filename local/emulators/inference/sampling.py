@@ -1,4 +1,4 @@
-"""The next token from logits, with the sampling parameters that vLLM takes."""
+"""Samples the next token from logits, with vLLM's sampling parameters."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class SamplingOptions:
 
 
 class Sampler:
-    """One sequence's: its random numbers depend on its seed alone."""
+    """The sampler of one sequence, whose random numbers depend only on its seed."""
 
     def __init__(self, torch: Any, options: SamplingOptions) -> None:
         self._torch = torch
@@ -40,7 +40,8 @@ class Sampler:
     def next(
         self, logits: Any, prompt: list[int], tokens: list[int], end_tokens: set[int]
     ) -> tuple[int, list[tuple[int, float]] | None]:
-        """The token, and the logprobs of it and of the most likely ones: vLLM's, before penalties and temperature."""
+        """The token, and the logprobs of it and of the most likely ones. As in vLLM, before penalties and
+        temperature."""
         raw = logits.log_softmax(-1) if self._options.logprobs is not None else None
         token = self._choose(self._adjusted(logits.clone(), prompt, tokens, end_tokens))
         if raw is None:

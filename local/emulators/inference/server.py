@@ -36,7 +36,7 @@ from responses import ChatFormat, CompletionFormat, Format
 
 
 class Server:
-    """The application. `engine.start` has been called, or will be."""
+    """Creates the application. The caller calls `engine.start`."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self._engine = engine
@@ -75,7 +75,8 @@ class Server:
         return await _until_disconnect(request, self._whole(completion, answer, adapter))
 
     def _resolve(self, model: Any) -> tuple[str, Path] | None:
-        """vLLM's order: the served name, then the resolver, which needs a token for exactly this name."""
+        """Resolves a model in vLLM's order: the served name, then the resolver, which needs a token for exactly this
+        name."""
         if model == BASE_NAME:
             return None
         claims = current_claims.get()
@@ -139,7 +140,7 @@ def _event(data: dict[str, Any]) -> str:
 
 
 async def _until_disconnect(request: Request, work: Awaitable[Response]) -> Response:
-    """The response, or an empty one as soon as the client has gone."""
+    """The response, or an empty one as soon as the client disconnects."""
 
     async def gone() -> None:
         while (await request.receive())["type"] != "http.disconnect":
@@ -155,7 +156,7 @@ async def _until_disconnect(request: Request, work: Awaitable[Response]) -> Resp
 
 
 def _base_directory(settings: Settings) -> Path:
-    """The base model, found as the trainer finds it; the demo's is converted on first use."""
+    """Finds the base model like the trainer. The demo's model is converted on first use."""
     from tunebase_trainer.model.base_model import resolve
 
     base = resolve(settings.base_model, settings.base_revision)

@@ -1,9 +1,9 @@
 /**
- * Emulates a RunPod load-balancing endpoint: requests go straight to a worker's HTTP server, any path, without a queue or
- * retries. Scales to zero: the first request starts the worker, and an idle time ends it. Imitated: the health check
- * (`GET /ping`: 200 healthy, 204 loading), 400 when no worker is healthy within two minutes, 524 after 5.5 minutes of
- * processing, 413 above 30 MB, 502 when the worker dies, `X-Runpod-Worker-Id` on what a worker answered. Differs: at most
- * one worker, so the header pins nothing in requests; the texts of RunPod's own errors are not documented.
+ * Emulates a RunPod load-balancing endpoint: requests of any path go directly to a worker's HTTP server, without a queue or
+ * retries. Scales to zero: the first request starts the worker, and an idle timeout ends it. Implements the health check
+ * (`GET /ping`: 200 healthy, 204 loading), 400 if no worker is healthy within two minutes, 524 after 5.5 minutes of
+ * processing, 413 above 30 MB, 502 if the worker dies, and `X-Runpod-Worker-Id` on workers' responses. Differs: at most one
+ * worker, so the header does not pin requests; error texts are invented, because RunPod does not document them.
  */
 import { abortable } from "../../../supabase/functions/_shared/abortable.ts";
 import { pause } from "../../stack/processes.ts";
@@ -16,7 +16,7 @@ export interface LoadBalancerOptions {
   prefix: string;
   /** Listens on the port in `PORT`. */
   worker: WorkerOptions;
-  /** Without requests for this long, the worker ends. */
+  /** The idle timeout after which the worker ends. */
   idleMs: number;
   /** How long a request waits for a healthy worker. */
   startMs?: number;
@@ -30,7 +30,7 @@ export interface LoadBalancerOptions {
 
 export interface LoadBalancer {
   fetch(request: Request): Promise<Response>;
-  /** The worker and what it does; none while the endpoint is scaled to zero. */
+  /** The worker and its state; none while the endpoint is scaled to zero. */
   status(): { worker: Worker; state: "RUNNING" | "IDLE" | "INITIALIZING"; stale: boolean }[];
   /** Applies new settings; a running worker with an older environment ends as soon as it has no request. */
   configure(changes: { worker?: WorkerOptions; idleMs?: number; enabled?: boolean }): void;
@@ -90,7 +90,7 @@ export function createLoadBalancer(options: LoadBalancerOptions): LoadBalancer {
     void started.healthy.then((healthy) => started.isHealthy = healthy);
     void worker.ended.then((lived) => {
       onWorkerEnded(worker);
-      if (running !== started) return; // it was idle
+      if (running !== started) return; // it was stopped because it was idle
       running = null;
       crashes = lived < 5_000 ? crashes + 1 : 0;
       startAfter = crashes === 0 ? 0 : Date.now() + Math.min(60_000, 500 * 2 ** crashes);
@@ -106,14 +106,14 @@ export function createLoadBalancer(options: LoadBalancerOptions): LoadBalancer {
         await response.body?.cancel();
         if (response.status === 200) return true;
       } catch {
-        // It does not listen yet.
+        // Not listening yet.
       }
       await pause(probeMs);
     }
     return false;
   }
 
-  /** A healthy worker that counts this request as in flight; null if there is none in time, or the client has gone. */
+  /** Acquires a healthy worker for a request; null if there is none in time, or if the client disconnects. */
   async function acquire(client: AbortSignal): Promise<Running | null> {
     const until = Date.now() + startMs;
     while (Date.now() < until && !client.aborted && !stopping.signal.aborted) {
@@ -127,7 +127,7 @@ export function createLoadBalancer(options: LoadBalancerOptions): LoadBalancer {
       }
       if (running?.isStale === true && running.inFlight === 0) retire(running);
       const candidate = running ??= start();
-      candidate.inFlight += 1; // a worker that somebody waits for is not idle
+      candidate.inFlight += 1; // a worker with a waiting request is not idle
       const late = Promise.withResolvers<false>();
       const giveUp = () => late.resolve(false);
       const timer = setTimeout(giveUp, until - Date.now());
@@ -158,11 +158,11 @@ export function createLoadBalancer(options: LoadBalancerOptions): LoadBalancer {
     for (const name of ["host", "content-length", "connection", "transfer-encoding"]) headers.delete(name);
     const ended = new AbortController();
     const timer = setTimeout(() => ended.abort("timeout"), requestMs);
-    const leave = () => ended.abort("the client has gone");
+    const leave = () => ended.abort("the client has disconnected");
     request.signal.addEventListener("abort", leave);
     const done = once(() => {
       clearTimeout(timer);
-      // Deno also aborts it after a complete response, and warns where somebody listens.
+      // Deno also aborts it after a complete response, and warns if there is a listener.
       request.signal.removeEventListener("abort", leave);
       release(held);
     });
@@ -191,7 +191,7 @@ export function createLoadBalancer(options: LoadBalancerOptions): LoadBalancer {
         return html(524, "A timeout occurred");
       }
       log(`runpod: inference worker ${held.worker.id}: ${error instanceof Error ? error.message : error}`);
-      // A process that dies closes its connections before its exit is known; the next request must not meet it.
+      // A dying process closes its connections before its exit is noticed. The next request must not use it.
       await Promise.race([held.worker.ended, pause(1000)]);
       return html(502, "Bad gateway");
     }
@@ -233,7 +233,7 @@ export function createLoadBalancer(options: LoadBalancerOptions): LoadBalancer {
   };
 }
 
-/** The whole body: a request may wait for a worker longer than its client's connection delivers. */
+/** Reads the whole body, because a request may wait for a worker longer than its client keeps sending. */
 async function readBody(
   body: ReadableStream<Uint8Array>,
   limit: number,
@@ -254,7 +254,7 @@ async function readBody(
   return whole;
 }
 
-/** Passes the bytes through. When the reader leaves, the request to the worker ends too, and with it the generation. */
+/** Passes the bytes through. If the reader cancels, so is the request to the worker, which ends the generation. */
 function watched(
   body: ReadableStream<Uint8Array<ArrayBuffer>>,
   done: () => void,
@@ -275,12 +275,12 @@ function watched(
     },
     cancel() {
       done();
-      request.abort("the client has gone");
+      request.abort("the client has disconnected");
     },
   }, { highWaterMark: 0 });
 }
 
-/** As the proxies in front of RunPod answer. */
+/** A response like those of the proxies in front of RunPod. */
 function html(status: number, title: string): Response {
   return new Response(`<html><head><title>${status} ${title}</title></head><body>${title}</body></html>`, {
     status,

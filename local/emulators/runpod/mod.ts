@@ -1,7 +1,7 @@
 /**
  * Emulates RunPod Serverless: the public API (`/v2/{endpoint}/…`) for clients and the pull protocol for workers, so
  * that the real SDK runs the real handler. Differs: one kind of worker on this machine, without a container; the
- * queue is lost with the process (RunPod's is not durable either); a lost worker is noticed immediately, by its exit.
+ * queue is lost with the process (RunPod's is not durable either); a lost worker is detected immediately by its exit.
  */
 import { type Context, Hono } from "hono";
 import * as z from "zod";
@@ -18,7 +18,7 @@ export interface RunpodOptions {
   worker: WorkerOptions;
   minWorkers?: number;
   maxWorkers?: number;
-  /** A ready worker without a run ends after this time; by default it stays. */
+  /** The idle timeout after which a ready worker ends; by default, none. */
   idleMs?: number;
   /** Called once a worker has ended. */
   onWorkerEnded?: (worker: Worker) => void;
@@ -27,7 +27,7 @@ export interface RunpodOptions {
   log?: (line: string) => void;
 }
 
-/** What may change while an endpoint exists. */
+/** The settings that can change while an endpoint exists. */
 export type WorkerSettings = Partial<
   { worker: WorkerOptions; minWorkers: number; maxWorkers: number; idleMs: number }
 >;
@@ -56,7 +56,7 @@ export function createRunpod(
   stop(): Promise<void>;
   /** The workers' process ids; each leads a group. */
   workers(): number[];
-  /** The workers and what they do. */
+  /** The workers and their states. */
   status(): { worker: Worker; state: "RUNNING" | "IDLE" | "INITIALIZING"; stale: boolean }[];
   /** Applies new settings; running workers with an older environment end as soon as they have no run. */
   configure(changes: WorkerSettings): void;
@@ -75,7 +75,7 @@ export function createRunpod(
   const stale = new Set<Worker>();
   /** The workers that this emulator ends, by id. */
   const retired = new Set<string>();
-  /** When a worker polled first or ended its last run, by its id; none while it starts. */
+  /** When each worker first polled or ended its last run, by id; missing while it starts. */
   const idleSince = new Map<string, number>();
   const webhooks = new Set<Promise<void>>();
   const stopping = new AbortController();
@@ -115,7 +115,7 @@ export function createRunpod(
     }
   }
 
-  /** Scales from zero: a worker for each waiting run, up to the maximum. Delays workers that crash. */
+  /** Scales from zero: starts a worker for each waiting run, up to the maximum, with a delay after crashes. */
   function scale(): void {
     if (stopping.signal.aborted || workers.size >= settings.maxWorkers || Date.now() < startAfter) return;
     if (queue.waiting.length === 0 && workers.size >= settings.minWorkers) return;
@@ -157,7 +157,7 @@ export function createRunpod(
         });
         await response.body?.cancel();
         if (response.status === 200) return;
-        log(`runpod: webhook answered ${response.status}`);
+        log(`runpod: webhook responded with ${response.status}`);
       } catch (error) {
         if (!stopping.signal.aborted) log(`runpod: webhook: ${error}`);
       }
@@ -266,7 +266,7 @@ export function createRunpod(
       await Promise.race([wake.promise, pause(200)]);
     }
   }
-  // Not a worker that has ended: its last poll may still be open.
+  // Not for a worker that has ended, whose last poll may still be open.
   const canTake = (id: string) =>
     !retired.has(id) && [...workers].some((worker) => worker.id === id && !stale.has(worker));
   app.get("/job-take/:worker", async (c) => {
@@ -320,7 +320,7 @@ export function createRunpod(
   };
 }
 
-/** What a queue endpoint's worker is given, so that the SDK speaks to this emulator. */
+/** The environment of a queue endpoint's worker, which points the SDK to this emulator. */
 function queueEnvironment(baseUrl: string, key: string): Record<string, string> {
   return {
     RUNPOD_AI_API_KEY: key,

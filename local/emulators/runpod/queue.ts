@@ -1,4 +1,4 @@
-/** RunPod's queue as a state machine, in memory: RunPod's own is not durable either. Times are ms since the epoch. */
+/** RunPod's queue as an in-memory state machine. RunPod's own is not durable either. Times are ms since the epoch. */
 
 export type Status = "IN_QUEUE" | "IN_PROGRESS" | "COMPLETED" | "FAILED" | "CANCELLED" | "TIMED_OUT";
 export interface Run {

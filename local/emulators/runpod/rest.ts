@@ -1,12 +1,12 @@
 /**
- * Emulates a RunPod account: its REST API v2 under `/runpod-rest/v2`, and what the account's endpoints serve under
- * `/runpod` (runs: `/runpod/v2/{endpoint}/…`, load balancing: `/runpod/lb/{endpoint}/…`). Endpoints run real workers on
- * this machine. The account is kept on disk; queues are lost with the process.
+ * Emulates a RunPod account: its REST API v2 under `/runpod-rest/v2`, and its endpoints under `/runpod` (runs:
+ * `/runpod/v2/{endpoint}/…`, load balancing: `/runpod/lb/{endpoint}/…`). Endpoints run real workers on this machine. The
+ * account is stored on disk; queues are lost with the process.
  *
- * As RunPod: unknown fields are rejected, names may repeat, a repeated POST creates another resource, workers with old
- * settings are replaced as they become idle. A key that ends in `_readonly` may only read. Differs: images are not pulled,
- * but a QUEUE endpoint runs `trainer/handler.py` and a LOAD_BALANCER endpoint the inference emulator; pods, clusters, the
- * catalog's filters and rate limits are missing; texts of errors are not RunPod's.
+ * Like RunPod, it rejects unknown fields, allows duplicate names, creates another resource for a repeated POST, and replaces
+ * workers with old settings as they become idle. A key that ends in `_readonly` is read-only. Differs: images are not pulled;
+ * a QUEUE endpoint runs `trainer/handler.py`, and a LOAD_BALANCER endpoint runs the inference emulator. Pods, clusters, the
+ * catalog's filters and rate limits are missing, and error texts differ.
  */
 import { Hono } from "hono";
 import { serverlessBilling } from "./rest/billing.ts";
@@ -299,7 +299,7 @@ export async function createRunpodRest(options: RunpodRestOptions): Promise<Runp
     },
   };
 
-  /** What the endpoints serve: runs and load balancing for clients, the pull protocol for workers. */
+  /** The routes of endpoints: runs and load balancing for clients, the pull protocol for workers. */
   async function runtime(request: Request, url: URL): Promise<Response> {
     const [, kind = "", id = ""] = /^\/runpod\/(v2|lb|workers)\/([^/]+)/.exec(url.pathname) ?? [];
     const type = account.endpoints.find((endpoint) => endpoint.id === id)?.type;

@@ -42,7 +42,7 @@ export class Worker {
     this.ended = new Promise((resolve) => {
       const done = () => {
         this.#gone = true;
-        // Processes left in its group would keep pinging, as orphans do on the real platform.
+        // Processes left in its group would keep pinging, like orphans on the real platform.
         this.#signal("SIGKILL");
         resolve(Date.now() - this.startedAt);
       };

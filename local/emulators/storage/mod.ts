@@ -1,6 +1,6 @@
 /**
  * Emulates Supabase Storage: the wire behavior of objects, signed URLs, ranges, signed and resumable uploads, and
- * its errors. Differs: no image transformation, no S3 protocol, no public buckets; a user's token grants no access, as
+ * its errors. Differs: no image transformations, S3 protocol or public buckets; a user's token grants no access, as
  * with row-level security and no policy.
  */
 import { type Context, Hono } from "hono";

@@ -1,5 +1,5 @@
--- Supabase Storage's tables, as far as the emulator and the migrations need them. No policy: only the secret key
--- and signed URLs grant access.
+-- The tables of Supabase Storage that the emulator and the migrations need. No policies: only the secret key and signed
+-- URLs grant access.
 create schema if not exists storage;
 grant usage on schema storage to anon, authenticated, service_role;
 

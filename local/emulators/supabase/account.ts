@@ -7,12 +7,12 @@ const Account = z.object({
     id: z.string(),
     slug: z.string(),
     name: z.string(),
-    /** The free plan has two active projects at most, and files up to 50 MB. */
+    /** The free plan allows two active projects and files of up to 50 MB. */
     plan: z.enum(["free", "pro"]),
   }),
-  /** May do everything. */
+  /** Full access. */
   token: z.string(),
-  /** May read, and change nothing. */
+  /** Read-only. */
   readOnlyToken: z.string(),
   /** Belongs to an account outside the organization. */
   strangerToken: z.string(),

@@ -1,4 +1,4 @@
-/** A project's database: PostgreSQL as the platform sets it up, and queries as the Management API runs them. */
+/** A project's database: PostgreSQL set up like on the platform, and queries like the Management API's. */
 // @ts-types="./pg.d.ts"
 import pg from "pg";
 import postgres from "postgres";
@@ -52,7 +52,7 @@ export function asRole(url: string, role: string, password: string): string {
   return address.href;
 }
 
-/** Values as the Management API shows them: int8 as a number where it is exact; dates, times and intervals as text. */
+/** Converts values like the Management API: int8 to a number if that is exact; dates, times and intervals to text. */
 const textTypes = [1082, 1114, 1184, 1186];
 const int8 = 20;
 const types = {
@@ -68,22 +68,22 @@ function exactNumber(text: string): number | string {
 }
 
 /**
- * Runs a query in a connection of its own. Returns the rows of the last statement. Several statements are one
- * transaction, and cannot have parameters.
+ * Runs a query in its own connection. Returns the rows of the last statement. Several statements run in one transaction and
+ * cannot have parameters.
  */
 export async function runQuery(
   url: string,
   { query, parameters, readOnly }: { query: string; parameters: unknown[]; readOnly: boolean },
 ): Promise<unknown[]> {
-  // node-postgres, as on the platform: it decides how parameters and values are converted.
+  // node-postgres, as on the platform, because it determines how parameters and values are converted.
   const client = new pg.Client({ connectionString: url, types, connectionTimeoutMillis: 10_000 });
-  client.on("error", () => {}); // the query that is running reports it
+  client.on("error", () => {}); // the running query reports it
   try {
     await client.connect();
     if (readOnly) {
       await client.query("set role supabase_read_only_user; set default_transaction_read_only = on");
     }
-    // Without parameters, the simple protocol, which takes several statements.
+    // Without parameters, uses the simple protocol, which accepts several statements.
     const result = await (parameters.length === 0 ? client.query(query) : client.query(query, parameters));
     const last = Array.isArray(result) ? result.at(-1) : result;
     return last?.rows ?? [];

@@ -7,7 +7,7 @@ import { root } from "../../state_dir.ts";
 import { ApiError, checked } from "./errors.ts";
 import type { Deployment } from "./record.ts";
 
-/** What the platform accepts. */
+/** The platform's limits. */
 const maxFunctions = 100;
 const maxBytes = 20e6;
 
@@ -19,11 +19,11 @@ export const Metadata = z.object({
   name: z.string().optional(),
 });
 
-/** Where a function's deployments are. By id: a function that was deleted and deployed again is another one. */
+/** The folder of a function's deployments. By id, because a function that was deleted and redeployed is a different one. */
 export const functionFolder = (projectHome: string, { id }: { id: string }): string =>
   join(projectHome, "functions", id);
 
-/** Where a deployment's files are. */
+/** The folder of a deployment's files. */
 export const deploymentFolder = (projectHome: string, deployment: { id: string; version: number }): string =>
   join(functionFolder(projectHome, deployment), String(deployment.version));
 
@@ -120,8 +120,8 @@ function safePath(path: string): string {
 }
 
 /**
- * Options of `deno` with which imports resolve in the uploaded files and nowhere else. Differs: npm packages are those of
- * this repository's lock file, which are installed, so that a deployment needs no network.
+ * Options of `deno` that restrict imports to the uploaded files. Differs: npm packages come from this repository's lock file
+ * and are already installed, so that a deployment needs no network.
  */
 export const resolutionOptions = (folder: string, importMap: string | null): string[] => [
   "--no-config",
@@ -141,7 +141,7 @@ const Graph = z.object({
   })),
 });
 
-/** Rejects a deployment whose imports cannot be resolved within what was uploaded. */
+/** Rejects a deployment whose imports cannot be resolved within the uploaded files. */
 async function checkModules(folder: string, entrypoint: string, importMap: string | null): Promise<void> {
   const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: ["info", "--json", ...resolutionOptions(folder, importMap), entrypoint],

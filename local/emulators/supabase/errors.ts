@@ -1,4 +1,4 @@
-/** The Management API's errors: `{"message": …}`. The texts are ours where the published description gives none. */
+/** The Management API's errors: `{"message": …}`. Texts are invented if the published description has none. */
 import type * as z from "zod";
 
 type Status = 400 | 401 | 402 | 403 | 404 | 429 | 500 | 503;

@@ -1,4 +1,4 @@
-/** A project's deployed functions: starts and replaces their processes, and lets requests in. */
+/** A project's deployed functions: starts and replaces their processes, and admits requests. */
 import { importJWK, type JWK, jwtVerify } from "jose";
 import { join } from "../../paths.ts";
 import { limitsSetting } from "../functions/limits.ts";
@@ -6,20 +6,20 @@ import { createFunction, type EdgeFunction } from "../functions/mod.ts";
 import { deploymentFolder, resolutionOptions } from "./deployments.ts";
 import type { Deployment } from "./record.ts";
 
-/** How long requests may take to finish on a function that is replaced. */
+/** How long requests to a replaced function may take to finish. */
 const drainMs = 10_000;
 
 interface Options {
   /** The project's folder. */
   home: string;
   log: (line: string) => void;
-  /** What the functions get when they start. */
+  /** The functions' environment. */
   environment: () => Record<string, string>;
-  /** Verifies the tokens of functions that ask for it. */
+  /** Verifies tokens for functions that require it. */
   publicJwk: JWK;
 }
 
-/** What the gateway calls. */
+/** The interface for the gateway. */
 type Callable = Pick<EdgeFunction, "fetch">;
 
 export class Functions {
@@ -29,8 +29,8 @@ export class Functions {
   constructor(private readonly options: Options) {}
 
   /**
-   * Serves a deployment of `slug`, or nothing (null), in place of the current one. Requests on the old processes finish;
-   * then `cleanUp` runs.
+   * Replaces the current deployment of `slug` with another one, or with none (null). Runs `cleanUp` once requests to the old
+   * processes have finished.
    */
   replace(slug: string, deployment: Deployment | null, cleanUp: () => Promise<void> = async () => {}): void {
     const old = this.#running.get(slug);
@@ -44,12 +44,12 @@ export class Functions {
     void draining.finally(() => this.#draining.delete(draining));
   }
 
-  /** Starts all again, with the current environment. */
+  /** Restarts all functions with the current environment. */
   restart(): void {
     for (const [slug, { deployment }] of [...this.#running]) this.replace(slug, deployment);
   }
 
-  /** A function as the gateway calls it: with a valid JWT only, where the deployment says so. */
+  /** A function behind the gateway's check: requires a valid JWT if the deployment says so. */
   route(slug: string): Callable | undefined {
     const found = this.#running.get(slug);
     if (found === undefined || !found.deployment.verifyJwt) return found?.edge;

@@ -1,10 +1,10 @@
 /**
- * Emulates Supabase's Management API and the projects that it manages, as far as a deployment needs them. Each project
- * is real: PostgreSQL, Auth, Storage and the uploaded functions behind one address, pg_cron and pg_net at work.
+ * Emulates the parts of Supabase's Management API and its projects that a deployment needs. Each project is functional:
+ * PostgreSQL, Auth, Storage and the uploaded functions behind one address, with working pg_cron and pg_net.
  *
  * Checked against the published description: paths, required fields, limits, and unknown fields where it rejects them.
- * Differs: the texts of errors are ours where they are not documented; addresses are ports of this machine, not host
- * names; no billing, no branches, no Realtime, no Data API (its settings are kept).
+ * Differs: undocumented error texts are invented; addresses are ports of this machine, not host names; no billing, branches,
+ * Realtime or Data API (only its settings are stored).
  */
 import { Hono } from "hono";
 import { exists, join, removeIfThere } from "../../paths.ts";
@@ -26,18 +26,18 @@ export interface SupabaseOptions {
   /** The path before `/v1`, such as `/supabase`. */
   prefix: string;
   log: (line: string) => void;
-  /** In the environment of every process, by which the next start finds leftovers; `home` unless given. */
+  /** Marks the environment of every process, so that the next start finds leftovers; `home` unless given. */
   mark?: string;
   /** The first project's PostgreSQL; a free port unless given. */
   dbPort?: number;
-  /** Requests for each project, or for all organizations, in a minute; 120 hosted. */
+  /** Requests per minute for each project, and for all organizations together; 120 on the hosted platform. */
   requestsPerMinute?: number;
-  /** How long creating a project takes at least. */
+  /** The minimum time to create a project. */
   creationMs?: number;
 }
 
 export interface Supabase {
-  /** A token that may do everything. */
+  /** A token with full access. */
   token: string;
   fetch(request: Request): Promise<Response>;
   /** The project's address. Throws for a project that does not exist. */
@@ -45,7 +45,7 @@ export interface Supabase {
   stop(): Promise<void>;
 }
 
-/** Starts the projects that the folder has. */
+/** Starts the projects in the folder. */
 export async function createSupabase(options: SupabaseOptions): Promise<Supabase> {
   const { home, log, prefix, mark = home, creationMs = 1000 } = options;
   const account = await loadAccount(home);
@@ -113,7 +113,7 @@ export async function createSupabase(options: SupabaseOptions): Promise<Supabase
     app.route("/", routes(platform));
   }
 
-  /** 401 without a token of the account; 403 for one that may not do this. */
+  /** Responds with 401 without a token of the account, and 403 if the token lacks permission. */
   function authorize(request: Request): void {
     const token = /^Bearer (sbp_\w+)$/.exec(request.headers.get("authorization") ?? "")?.[1];
     if (token === account.token) return;
@@ -140,7 +140,7 @@ export async function createSupabase(options: SupabaseOptions): Promise<Supabase
   };
 }
 
-/** Deletes the databases of all projects, which are outside their folders for root. The emulator must not be running. */
+/** Deletes the databases of all projects, which are outside their folders if the user is root. The emulator must not be running. */
 export async function removeProjects(home: string): Promise<void> {
   const folder = join(home, "projects");
   if (!await exists(folder)) return;
@@ -150,7 +150,7 @@ export async function removeProjects(home: string): Promise<void> {
   }
 }
 
-/** Counts requests in windows of a minute; 429 says how long to wait. */
+/** Counts requests per minute. A 429 says how long to wait. */
 function createLimiter(perMinute: number): (scope: string) => void {
   const windows = new Map<string, { start: number; count: number }>();
   return (scope) => {

@@ -12,7 +12,7 @@ export interface Result {
 declare class Client {
   constructor(options: ClientOptions);
   connect(): Promise<void>;
-  /** Several statements give an array of results. */
+  /** Several statements return an array of results. */
   query(text: string, values?: unknown[]): Promise<Result | Result[]>;
   on(event: "error", listener: () => void): this;
   end(): Promise<void>;

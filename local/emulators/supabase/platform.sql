@@ -1,5 +1,5 @@
--- What the hosted platform's database has besides local/stack/supabase.sql and the schemas of Auth and Storage: an owner
--- who is not a superuser, the platform's own roles, Realtime's table, Vault. Run as the superuser supabase_admin.
+-- The parts of the hosted platform's database that are not in local/stack/supabase.sql or the schemas of Auth and Storage:
+-- an owner who is not a superuser, the platform's own roles, Realtime's table, Vault. Run as the superuser supabase_admin.
 --
 -- Differs: hosted, an extension (supautils) lets `postgres` create policies on Storage's and Realtime's tables. Here,
 -- `postgres` is a member of the roles that own them, so it could change these tables, too.

@@ -1,7 +1,7 @@
 /**
  * Emulates the pooler's address: clients log in as `ROLE.REF`, and the pooler connects to the project's database as ROLE.
- * Differs: one server connection for each client, for as long as it lasts. So what breaks in transaction mode (prepared
- * statements, LISTEN, session settings) works here.
+ * Differs: each client has its own server connection until it disconnects. So features that fail in transaction mode (prepared
+ * statements, LISTEN, session settings) work here.
  */
 export interface Pooler {
   stop(): Promise<void>;

@@ -25,7 +25,7 @@ interface Stoppable {
 export interface ProjectOptions {
   /** The project's folder. */
   home: string;
-  /** The home in the environment of every process, by which the next start finds leftovers. */
+  /** Marks the environment of every process, so that the next start finds leftovers. */
   mark: string;
   log: (line: string) => void;
 }
@@ -96,7 +96,7 @@ export class Project {
 
   /** Starts everything, and prepares the database the first time. Sets the status; never rejects. */
   async start(): Promise<void> {
-    if (this.status === "GOING_DOWN") return; // deleted before it was up
+    if (this.status === "GOING_DOWN") return; // deleted before it was ready
     this.#starting = this.#startParts();
     await this.#starting;
   }
@@ -202,7 +202,7 @@ export class Project {
     };
   }
 
-  /** What the platform gives every function. */
+  /** The variables that the platform sets for every function. */
   platformEnvironment(): Record<string, string> {
     return {
       SUPABASE_URL: this.url,
@@ -235,7 +235,7 @@ export class Project {
     });
   }
 
-  /** After a change of secrets: the functions start again with the new ones. */
+  /** Restarts the functions after a change of secrets. */
   async secretsChanged(): Promise<void> {
     await this.save();
     this.#functions?.restart();

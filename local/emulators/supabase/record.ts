@@ -1,4 +1,4 @@
-/** What the emulator remembers of a project: `project.json` in the project's folder. */
+/** The stored state of a project: `project.json` in the project's folder. */
 import * as z from "zod";
 import { join, writePrivate } from "../../paths.ts";
 
@@ -30,7 +30,7 @@ export const ProjectRecord = z.object({
   name: z.string(),
   region: z.string(),
   createdAt: z.string(),
-  /** The database has been prepared. */
+  /** Whether the database has been prepared. */
   created: z.boolean(),
   ports: z.object({ gateway: z.int(), database: z.int(), pooler: z.int() }),
   /** The password of the role `postgres`. */
@@ -45,12 +45,12 @@ export const ProjectRecord = z.object({
     max_rows: z.int(),
     db_pool: z.int().nullable(),
   }),
-  /** As the API shows and takes it. */
+  /** In the API's format. */
   auth: z.record(z.string(), z.unknown()),
 });
 export type ProjectRecord = z.infer<typeof ProjectRecord>;
 
-/** The bytes of a file on the free plan. */
+/** The file size limit of the free plan, in bytes. */
 export const freeFileSizeLimit = 50 * 2 ** 20;
 
 export const newSettings = {

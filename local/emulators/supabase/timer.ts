@@ -1,5 +1,5 @@
 /**
- * The background workers of pg_cron and pg_net: runs due jobs and sends queued requests, for as long as the database has
+ * The background workers of pg_cron and pg_net: runs due jobs and sends queued requests while the database has
  * the extensions. Differs: it polls, four times per second.
  */
 import postgres from "postgres";
@@ -27,10 +27,10 @@ interface QueuedRequest {
 
 const pollMs = 250;
 const responsesLast = "6 hours";
-/** pg_net sends this many at a time. */
+/** pg_net's batch size. */
 const batch = 200;
 
-/** `url` is the superuser's. */
+/** `url`: as the superuser. */
 export function startTimer(url: string, log: (line: string) => void): Timer {
   const sql = postgres(url, {
     max: 6,
@@ -100,7 +100,7 @@ export function startTimer(url: string, log: (line: string) => void): Timer {
   }
 
   async function sendQueued(): Promise<void> {
-    // Deleted before it is sent: at most once, like pg_net.
+    // Deleted before it is sent, for at-most-once delivery like pg_net's.
     const requests = await sql<QueuedRequest[]>`
       delete from net.http_request_queue
       where id in (select id from net.http_request_queue order by id limit ${batch} for update skip locked)
@@ -159,7 +159,7 @@ export function startTimer(url: string, log: (line: string) => void): Timer {
         if (count % 240 === 0) await cleanUp();
         failing = false;
       } catch (error) {
-        // The database restarts, or somebody has just dropped an extension.
+        // The database is restarting, or an extension was just dropped.
         if (!failing && !stopping.signal.aborted) log(`timer: ${error}`);
         failing = true;
       }

@@ -1,4 +1,4 @@
-/** GET /billing/serverless: what the workers' running time costs, in time buckets. Differs: no disk cost and no fee. */
+/** GET /billing/serverless: the cost of the workers' running time, in time buckets. Differs: no disk costs or fees. */
 import { Problem } from "./problem.ts";
 import type { Session } from "./schemas.ts";
 

@@ -1,6 +1,6 @@
 /**
- * The emulated catalog: RunPod's pools with GPU types of each, and data centers. Prices are examples from mid-2026; the
- * real catalog has more types, and the current prices.
+ * The emulated catalog: RunPod's pools with some GPU types, and data centers. Prices are examples from mid-2026. The real
+ * catalog has more types and current prices.
  */
 import { Problem } from "./problem.ts";
 
@@ -44,7 +44,7 @@ export const dataCenters = [
   { id: "US-TX-3", name: "US Texas 3", region: "NORTH_AMERICA", networkVolumeTypes: [] },
 ] as const;
 
-/** Where GPU types are: EU-RO-1 and US-KS-2 have all, the others what the smaller pools offer. */
+/** Availability of GPU types: EU-RO-1 and US-KS-2 have all; the others have those of the smaller pools. */
 export function defaultAvailability(gpuId: string, dataCenter: string): Availability {
   const memory = gpus.find(({ id }) => id === gpuId)?.memory ?? 0;
   if (dataCenter === "EU-RO-1") return memory > 100 ? "LOW" : "HIGH";
@@ -55,7 +55,7 @@ export function defaultAvailability(gpuId: string, dataCenter: string): Availabi
 const levels: Availability[] = ["NONE", "LOW", "MEDIUM", "HIGH"];
 type Lookup = (gpuId: string, dataCenter: string) => Availability;
 
-/** GET /catalog/gpus. Availability demands a product, and filters demand availability. */
+/** GET /catalog/gpus. Availability requires a product, and filters require availability. */
 export function listGpus(query: URLSearchParams, availability: Lookup) {
   const include = query.get("include");
   const product = query.get("product");

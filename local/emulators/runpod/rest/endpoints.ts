@@ -1,4 +1,4 @@
-/** Creates and changes endpoints by RunPod's rules, which its schema alone does not express. */
+/** Creates and updates endpoints with RunPod's rules that its schema does not express. */
 import type * as z from "zod";
 import { dataCenters, gpus } from "./catalog.ts";
 import { Problem } from "./problem.ts";
@@ -73,7 +73,7 @@ export function updateEndpoint(
       ? {}
       : { image: template.image, args: template.args, disk: template.disk, ports: template.ports }),
     ...rest,
-    // A PATCH replaces the environment; a template's is merged into the body's.
+    // A PATCH replaces the environment. A template's environment is merged into the body's.
     env: rest.env === undefined && template === undefined ? endpoint.env : { ...template?.env, ...rest.env },
     registry: rest.registry === undefined ? endpoint.registry : rest.registry,
     workers: { ...endpoint.workers, ...workers },
@@ -159,7 +159,7 @@ function check(account: Account, endpoint: Endpoint, maxWorkers: number): void {
   }
 }
 
-/** What a release changed: container settings and compute. Null if workers need not be replaced. */
+/** The changes of a release: container settings and compute. null: workers need not be replaced. */
 export function releaseDiff(before: Endpoint, after: Endpoint) {
   const fields = [
     "image",

@@ -1,4 +1,4 @@
-/** RunPod's errors (RFC 9457), as its published API description shows them. */
+/** RunPod's errors (RFC 9457), following its published API description. */
 import * as z from "zod";
 
 const titles: Record<number, string> = {
@@ -10,7 +10,7 @@ const titles: Record<number, string> = {
   422: "Unprocessable Entity",
 };
 
-/** Thrown by handlers; {@link problem} answers with it. */
+/** Thrown by handlers and rendered by {@link problem}. */
 export class Problem extends Error {
   constructor(
     readonly status: 400 | 401 | 403 | 404 | 405 | 422,
@@ -34,7 +34,7 @@ export function problem({ status, message, errors }: Problem): Response {
   );
 }
 
-/** Checks a request against a schema; throws 422 with one line per violation, 400 for what is not JSON. */
+/** Validates a request. Throws 422 with one line per violation, or 400 for invalid JSON. */
 export async function read<T>(request: Request, schema: z.ZodType<T>): Promise<T> {
   let body: unknown;
   try {

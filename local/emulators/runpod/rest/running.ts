@@ -12,12 +12,12 @@ export interface RunningOptions {
   home: string;
   apiKey: string;
   workerKey: string;
-  /** The gateway's. */
+  /** The gateway's address. */
   url: string;
   log: (line: string) => void;
-  /** Overrides what workers are given. */
+  /** Overrides the workers' environment. */
   workerEnv?: Record<string, string>;
-  /** What runs in place of the images; by default the repository's trainer and an inference worker for CPUs. */
+  /** The programs that run instead of the images; by default, the repository's trainer and an inference worker for CPUs. */
   programs?: Partial<Record<Endpoint["type"], Pick<WorkerOptions, "command" | "cwd">>>;
   onSession: (session: Session) => void;
 }
@@ -25,7 +25,7 @@ export interface RunningOptions {
 export interface Running {
   fetch(request: Request): Response | Promise<Response>;
   status(): { worker: Worker; state: "RUNNING" | "IDLE" | "INITIALIZING"; stale: boolean }[];
-  /** Running sessions, as if they ended now. */
+  /** Running sessions, billed as if they ended now. */
   sessions(): Session[];
   update(endpoint: Endpoint, isNewRelease: boolean): void;
   stop(): Promise<void>;
@@ -76,7 +76,7 @@ export function runEndpoint(first: Endpoint, options: RunningOptions): Running {
       endpointId: id,
       apiKey,
       workerKey,
-      // The workers' requests name their endpoint in the path.
+      // The workers' requests have their endpoint in the path.
       baseUrl: `${url}/runpod/workers/${id}`,
       worker: worker(),
       ...limits(),
@@ -121,7 +121,7 @@ export function runEndpoint(first: Endpoint, options: RunningOptions): Running {
   };
 }
 
-/** What RunPod's machine or the image would set, for a worker on this one: no GPU, HTTP, no hub. */
+/** Variables that RunPod's machine or the image would set, adapted to this machine: no GPU, HTTP, no hub. */
 const machineEnvironment = (home: string): Record<string, string> => ({
   PYTHONPATH: [join(root, "inference"), trainer].join(":"),
   TUNEBASE_ALLOW_LOOPBACK: "1",
@@ -135,7 +135,7 @@ const machineEnvironment = (home: string): Record<string, string> => ({
   TQDM_DISABLE: "1",
 });
 
-/** There is no mount: paths on the network volume become paths in the volume's folder. */
+/** Replaces paths on the network volume with paths in the volume's folder, because there is no mount. */
 const onVolume = (env: Record<string, string>, folder: string): Record<string, string> =>
   Object.fromEntries(
     Object.entries(env).map((

@@ -1,4 +1,4 @@
-/** Request bodies and stored resources of RunPod's REST API v2. Unknown fields are rejected, as RunPod rejects them. */
+/** Request bodies and stored resources of RunPod's REST API v2. Unknown fields are rejected, as by RunPod. */
 import * as z from "zod";
 
 const Name = z.string().min(1);
@@ -56,7 +56,7 @@ const CreateGpu = z.strictObject({ ...gpuFields, minCudaVersion: CudaVersion.opt
 const UpdateGpu = z.strictObject({
   ...gpuFields,
   pools: gpuFields.pools.optional(),
-  // An empty text removes the floor.
+  // An empty string removes the minimum.
   minCudaVersion: z.string().regex(/^$|^\d+\.\d+$/).optional(),
 }).refine(
   ({ pools, excludedTypes }) => excludedTypes === undefined || pools !== undefined,
@@ -108,7 +108,7 @@ export const UpdateEndpoint = z.strictObject({
   templateId: z.string().optional(),
 });
 
-// --- What the account holds.
+// --- The account's resources.
 
 export const Volume = z.object({
   id: z.string(),
@@ -117,7 +117,7 @@ export const Volume = z.object({
   dataCenter: z.string(),
   type: VolumeType,
 });
-/** With what responses never contain. */
+/** Including the fields that responses never contain. */
 export const StoredRegistry = z.object({
   id: z.string(),
   name: z.string(),
@@ -179,9 +179,9 @@ export const Account = z.object({
   registries: z.array(StoredRegistry),
   templates: z.array(Template),
   endpoints: z.array(Endpoint),
-  /** The newest first, by endpoint id. */
+  /** By endpoint id, newest first. */
   releases: z.record(z.string(), z.array(Release)),
-  /** When workers ran, and what an hour of it costs. */
+  /** The times when workers ran, and the price per hour. */
   sessions: z.array(z.object({
     endpoint: z.string(),
     startedAt: z.number(),

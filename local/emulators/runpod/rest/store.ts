@@ -1,4 +1,4 @@
-/** The emulated account, as JSON on disk: it survives the emulator. Holds endpoints' environments, so it is private. */
+/** Stores the emulated account as JSON on disk, so that it survives restarts. Private, because it has endpoints' environments. */
 import { exists, join, writePrivate } from "../../../paths.ts";
 import { Account } from "./schemas.ts";
 

@@ -108,7 +108,7 @@ begin
   where jobid = $1;
 end $$;
 
--- As the platform does after it creates the extension.
+-- Like the platform, after creating the extension.
 grant usage on schema cron to postgres with grant option;
 grant all on all tables in schema cron to postgres with grant option;
 grant all on all functions in schema cron to postgres with grant option;

@@ -1,4 +1,4 @@
--- The tables and functions of pg_net, in SQL. `timer.ts` sends what is in the queue after the transaction has committed.
+-- The tables and functions of pg_net, in SQL. `timer.ts` sends queued requests after the transaction has committed.
 create schema net;
 
 create unlogged table net.http_request_queue (
@@ -79,7 +79,7 @@ begin
   return v_id;
 end $$;
 
--- As the platform does after it creates the extension.
+-- Like the platform, after creating the extension.
 grant usage on schema net to postgres, anon, authenticated, service_role;
 grant all on all tables in schema net to postgres;
 grant execute on all functions in schema net to postgres, anon, authenticated, service_role;

@@ -1,4 +1,4 @@
-/** What the routes share. */
+/** The context that the routes share. */
 import type { Context } from "hono";
 import * as z from "zod";
 import type { Account } from "../account.ts";
@@ -14,7 +14,7 @@ export interface Platform {
   remove(project: Project): void;
 }
 
-/** The project of the path. 400 for what is no ref, 404. */
+/** The project in the path. Throws 400 for an invalid ref, or 404. */
 export function projectOf(platform: Platform, c: Context): Project {
   const ref = c.req.param("ref") ?? "";
   if (!/^[a-z]{20}$/.test(ref)) throw new ApiError(400, "ref: must be 20 lower-case letters");
@@ -23,7 +23,7 @@ export function projectOf(platform: Platform, c: Context): Project {
   return project;
 }
 
-/** The body as JSON, checked. */
+/** The validated JSON body. */
 export async function bodyOf<T>(c: Context, schema: z.ZodType<T>): Promise<T> {
   const value: unknown = await c.req.json().catch(() => {
     throw new ApiError(400, "The body is not valid JSON");

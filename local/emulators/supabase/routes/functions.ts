@@ -15,7 +15,7 @@ const Slug = z.string().regex(/^[A-Za-z][A-Za-z0-9_-]*$/);
 
 export function functionRoutes(platform: Platform): Hono {
   const app = new Hono().basePath("/projects/:ref");
-  /** Deployments of one function run one after another, so that each gets its own version. */
+  /** Serializes the deployments of one function, so that each gets its own version. */
   let deploying: Promise<unknown> = Promise.resolve();
 
   app.get("/secrets", async (c) => {

@@ -21,7 +21,7 @@ const regions = [
   ],
   ...["eu-central-2", "ca-central-1", "ap-south-1", "sa-east-1"],
 ] as const;
-/** Where a group's projects are created here. */
+/** The region in which this emulator creates a group's projects. */
 const groups = { americas: "us-east-1", emea: "eu-central-1", apac: "ap-southeast-1" } as const;
 
 const NewProject = z.strictObject({
