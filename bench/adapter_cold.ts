@@ -14,7 +14,7 @@ import { join } from "../local/paths.ts";
 import { root } from "../local/state_dir.ts";
 import { type Bench, percentile, type RawMeasurement, type Size } from "./results.ts";
 
-/** What a worker gets from Storage in another data center. */
+/** The bandwidth between a worker and Storage in another data center. */
 const megabytesPerSecond = 40;
 const names = ["adapter_config.json", "adapter_model.safetensors"];
 
@@ -31,13 +31,13 @@ export const adapterCold: Bench = async (log, size) => {
   }
 };
 
-/** The same on a running endpoint; `home` is for the adapter's files. */
+/** The same on a running endpoint. `home`: a folder for the adapter's files. */
 export async function measureAdapterCold(
   { home, keys, endpoint, adapter }: {
     home: string;
     keys: Keys;
     endpoint: LoadBalancer;
-    /** The folder of an adapter; by default one of rank 64 is written, with 78 MB. */
+    /** The folder of an adapter; by default, a new one of rank 64 with 78 MB. */
     adapter?: string;
   },
   log: (line: string) => void,
@@ -80,9 +80,9 @@ export async function measureAdapterCold(
         }),
       );
       const text = await response.text();
-      if (response.status !== 200) throw new Error(`The engine answered ${response.status}: ${text}`);
+      if (response.status !== 200) throw new Error(`The engine responded with ${response.status}: ${text}`);
     };
-    // Loads the base, and what PEFT imports for the first adapter.
+    // Loads the base, and PEFT's imports for the first adapter.
     await ask(baseModelName);
     const name = () => `tb-${crypto.randomUUID().replaceAll("-", "")}-${hash}`;
     await ask(name());
@@ -118,7 +118,7 @@ async function seconds(work: () => Promise<void>): Promise<number> {
   return (performance.now() - begin) / 1000;
 }
 
-/** As the worker does: all files at once. */
+/** Downloads all files concurrently, like the worker. */
 async function download(files: { url: string }[]): Promise<void> {
   await Promise.all(files.map(async ({ url }) => {
     for await (const _ of (await fetch(url)).body ?? []);

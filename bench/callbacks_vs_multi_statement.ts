@@ -77,7 +77,7 @@ export async function callbacksVsMultiStatement(
 
 /** The callback function or the baseline, with the database directly or behind a proxy. */
 async function startSide({ stack }: BenchStack, peer: boolean, port?: number): Promise<EdgeFunction> {
-  // The peer writes to tables, which the function's own role may not.
+  // The baseline writes to tables, which the function's own role cannot.
   const url = new URL(peer ? stack.dbUrl : stack.functionEnv.TUNEBASE_CALLBACK_DB_URL ?? "");
   if (port !== undefined) url.port = String(port);
   return await startFunction(

@@ -1,6 +1,6 @@
 /**
- * Calling models: what the API adds to the engine's own time, and many streams through one process of it. The engine is a
- * fake that answers at a fixed pace, in this process.
+ * Calling models: the API's overhead over the engine's own time, and many streams through one API process. The engine is a
+ * fake in this process that generates tokens at a fixed rate.
  */
 import { startFunction } from "../local/emulators/functions/mod.ts";
 import { join } from "../local/paths.ts";
@@ -23,13 +23,13 @@ interface Pace {
 
 interface Service {
   bench: BenchStack;
-  /** Where to ask the engine, and where the API. */
+  /** The addresses of the engine and of the API. */
   engine: URL;
   api: URL;
   pid: () => number;
 }
 
-/** Runs `measure` with a process of the API in front of an engine of that pace. */
+/** Runs `measure` with an API process in front of an engine with that rate. */
 async function withService<T>(pace: Pace, measure: (service: Service) => Promise<T>): Promise<T> {
   const bench = await startBenchStack({ cronSeconds: 3600 });
   const engine = startEngine(pace);
@@ -91,7 +91,7 @@ const body = JSON.stringify({
   max_completion_tokens: 512,
 });
 
-/** Times of the first and the last token of one answer, and the longest pause between two. */
+/** The times of the first and the last token of one answer, and the longest pause between two tokens. */
 async function ask(url: URL, key: string): Promise<{ first: number; last: number; stall: number }> {
   const began = performance.now();
   const response = await fetch(url, { method: "POST", body, headers: { authorization: `Bearer ${key}` } });

@@ -64,7 +64,7 @@ function report({ name, goalMs, ms }: Sample, log: (line: string) => void): RawM
   };
 }
 
-/** Measures one kind of call. The first does not count: it compiles the code. */
+/** Measures one kind of call. The first one is excluded, because it compiles the code. */
 async function sample(
   { harness, samples }: Run,
   part: Part,

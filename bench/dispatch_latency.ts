@@ -25,9 +25,7 @@ export async function dispatchLatency(log: (line: string) => void, size: Size): 
       await new Promise((resolve) => setTimeout(resolve, 15)); // until the scheduler's tick has ended
     }
     log(
-      `${jobs} jobs, one after the other: ${
-        times.filter((ms) => ms === 0).length
-      } were there before the answer`,
+      `${jobs} jobs, one at a time: ${times.filter((ms) => ms === 0).length} were there before the answer`,
     );
     return [[0.5, 25], [0.99, 100]].map(([share = 0, limit = 0]) => {
       const value = percentile(times, share);

@@ -110,7 +110,7 @@ export const createJob = ({ openai, fileId }: BenchStack): Promise<{ id: string 
 /** Polls until `done`, every few milliseconds; throws after `seconds`. */
 export async function until(what: string, seconds: number, done: () => boolean): Promise<void> {
   for (const end = performance.now() + seconds * 1000; !done();) {
-    if (performance.now() > end) throw new Error(`${what} did not come to pass within ${seconds} s`);
+    if (performance.now() > end) throw new Error(`${what} did not happen within ${seconds} s`);
     await new Promise((resolve) => setTimeout(resolve, 2));
   }
 }

@@ -70,7 +70,7 @@ function report(attemptId: string, request: ReportRequest, leaseSeconds: number)
         last_event = last_event + ${request.metrics.length}
       where id = ${attempt.job_id}
       returning last_event, total_steps, progress`;
-    if (job === undefined) throw new Error("the job has gone");
+    if (job === undefined) throw new Error("the job no longer exists");
     const metrics = request.metrics.map((metric) => ({
       job_id: attempt.job_id,
       project_id: attempt.project_id,

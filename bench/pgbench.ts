@@ -9,7 +9,7 @@ export async function findPgbench(log: (line: string) => void): Promise<string> 
   const found = await find();
   if (found !== null) return found;
   if (Deno.uid() === 0 && await exists("/usr/bin/apt-get")) {
-    log("pgbench is not there; installing Debian's package postgresql …");
+    log("pgbench was not found; installing Debian's package postgresql …");
     // On Debian only the server package contains it; this creates no cluster.
     await Deno.mkdir("/etc/postgresql-common", { recursive: true });
     if (!await exists("/etc/postgresql-common/createcluster.conf")) {

@@ -10,8 +10,8 @@ import { percentile, type RawMeasurement, type Size } from "./results.ts";
 import { type BenchStack, startBenchStack, until } from "./harness.ts";
 
 const sizes = {
-  // The pool closes connections that are idle for 20 s: `idleSeconds` is longer. With the opening and the wait before, shorter
-  // than a stream lasts (60 s): none has to come back.
+  // `idleSeconds` is longer than the 20 s after which the pool closes idle connections. Including opening and waiting, the
+  // measurement is shorter than the lifetime of a stream (60 s), so that no stream has to reconnect.
   full: { jobs: 100, streams: 1000, idleSeconds: 25, seconds: 15 },
   short: { jobs: 4, streams: 8, idleSeconds: 0, seconds: 1 },
 };

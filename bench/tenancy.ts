@@ -46,8 +46,8 @@ export async function tenancy(log: (line: string) => void, size: Size): Promise<
       log(`another project's ${others.toFixed(3)} ms, an unknown id's ${unknowns.toFixed(3)} ms`);
       return [{
         value: others,
-        unit: "ms p50 of a 404 for what is another project's",
-        against: `a 404 for what does not exist, ${
+        unit: "ms p50 of a 404 for another project's resource",
+        against: `a 404 for an unknown id, ${
           unknowns.toFixed(2)
         } ms; the ratio is that of the quicker to the slower`,
         ratio: Math.min(others, unknowns) / Math.max(others, unknowns),

@@ -11,7 +11,7 @@ set -e
 echo "$output"
 [[ $status -eq 2 && $output == *TUNEBASE_INFERENCE_SECRET* ]]
 
-echo "vLLM finds the plugin, and takes the resolver and the middleware:"
+echo "vLLM finds the plugin and accepts the resolver and the middleware:"
 docker run --rm --entrypoint python3 \
   -e TUNEBASE_INFERENCE_SECRET=0123456789abcdef0123456789abcdef -e TUNEBASE_ENDPOINT_ID=check -e TUNEBASE_BASE_MODEL=org/base \
   "$image" -c '

@@ -1,4 +1,4 @@
-"""An adapter of a few bytes, a server for its files, and tokens for it."""
+"""A tiny adapter, a server for its files, and tokens for it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ENDPOINT = "endpoint-1"
 
 @dataclass
 class FileServer:
-    """Serves bytes by name; counts the requests; `before` runs first, and may answer instead."""
+    """Serves bytes by name and counts requests. `before` runs first and can respond instead."""
 
     url: str = ""
     files: dict[str, bytes] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""vLLM's command line, and the settings that it is made of."""
+"""vLLM's command line, and the settings that it is built from."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ import pytest
 from tunebase_inference import front
 from tunebase_inference.front import Front
 
-# Listens once the file appears; answers /ping with 200.
+# Listens once the file appears; responds to /ping with 200.
 ENGINE = """
 import http.server, os, sys, time
 while not os.path.exists(sys.argv[1]): time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""The image and what describes it: each file says the same as the others."""
+"""The image and the files that describe it are consistent."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_the_readme_explains_every_setting_and_error() -> None:
     settings = {name for name in re.findall(r'"((?:TUNEBASE|PORT)[A-Z_]*)"', source)}
     assert settings and [name for name in sorted(settings) if f"`{name}`" not in README] == []
     codes = set(re.findall(r'(?:adapter_error\(|RequestError\(\d+, )\s*"(\w+)"', source))
-    # A client that has gone does not get its 499.
+    # A disconnected client does not get its 499.
     assert [code for code in sorted(codes - {"client_closed"}) if f"`{code}`" not in README] == []
 
 

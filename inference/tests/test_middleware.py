@@ -1,4 +1,4 @@
-"""The middleware, in front of an application that says what it was asked."""
+"""The middleware, in front of an application that returns the request it got."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Answer = tuple[int, Any, list[Message]]
 
 
 class Engine:
-    """A fake of vLLM: answers 200 with what it got."""
+    """A fake of vLLM that returns 200 with the request it got."""
 
     def __init__(self) -> None:
         self.seen: list[dict[str, Any]] = []

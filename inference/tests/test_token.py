@@ -1,4 +1,4 @@
-"""What a token must be, and what no token may be."""
+"""Valid and invalid tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The container's command: starts vLLM, and answers RunPod's health checks while it loads."""
+"""The container's command: starts vLLM, and responds to RunPod's health checks while it loads."""
 
 from __future__ import annotations
 

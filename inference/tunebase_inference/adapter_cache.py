@@ -1,10 +1,11 @@
-"""Adapters on disk: downloaded over signed URLs, verified, kept within a limit, the least recently used evicted first.
+"""An LRU cache of adapters on disk, which are downloaded over signed URLs and verified.
 
-An adapter's directory is complete or not there: files arrive in a temporary directory, which is renamed once all of
-them have the size and SHA-256 of the token. The name is derived from those hashes, so a directory never goes stale.
+An adapter's directory is either complete or absent: files are downloaded to a temporary directory, which is renamed
+once all of them have the size and SHA-256 in the token. The name is derived from those hashes, so a directory never
+goes stale.
 
-Workers of one endpoint may share the directory (a network volume). A worker knows only its own requests, so it also
-spares what any worker has used in the last minutes, by the directory's modification time.
+Workers of one endpoint may share the directory (a network volume). A worker knows only its own requests, so it does not
+evict adapters that any worker has used in the last minutes, judging by the directory's modification time.
 """
 
 from __future__ import annotations
@@ -34,31 +35,31 @@ from .token import Adapter, AdapterFile, Claims
 log = logging.getLogger("tunebase.inference")
 
 CONFIG = "adapter_config.json"
-# The file as downloaded. The one that the engine reads names this engine's base.
+# The file as downloaded. In the copy that the engine reads, the base is this engine's.
 ORIGINAL_CONFIG = "adapter_config.original.json"
 MAX_CONFIG_BYTES = 2**20
 CHUNK_BYTES = 2**20
 MAX_TRIES = 3
-# Longer than any request runs: a load-balancing endpoint ends a request after 5.5 minutes.
+# Longer than any request, because a load-balancing endpoint ends requests after 5.5 minutes.
 IN_USE_SECONDS = 400.0
 ABANDONED_SECONDS = 3600.0
 
 
 class AdapterCache:
-    """One per process. Not thread-safe: all calls come from one event loop."""
+    """One per process. Not thread-safe, because all calls come from one event loop."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._directory = settings.adapter_directory
         self._session: aiohttp.ClientSession | None = None
-        # By name: requests that use the adapter now, in this process.
+        # By name: the number of requests in this process that are using the adapter.
         self._users: dict[str, int] = {}
         self._loading: dict[str, asyncio.Task[None]] = {}
-        # Bytes of the downloads in progress, which the directory does not show yet.
+        # Bytes reserved for downloads in progress, which are not in the directory yet.
         self._reserved: dict[str, int] = {}
-        # What this process has verified. A directory of an earlier process is verified once, at its first use.
+        # Adapters that this process has verified. A directory of an earlier process is verified on its first use.
         self._verified: set[str] = set()
-        # When this process used it last.
+        # When this process last used each adapter.
         self._touched: dict[str, float] = {}
         self._directory.mkdir(parents=True, exist_ok=True)
         self._remove_abandoned()
@@ -68,9 +69,9 @@ class AdapterCache:
 
     @asynccontextmanager
     async def hold(self, claims: Claims) -> AsyncIterator[None]:
-        """Provides the adapter's files, and keeps them on disk until the block ends. The base needs none.
+        """Provides the adapter's files and keeps them on disk until the block ends. The base needs none.
 
-        Raises RequestError 424 when they cannot be had, are damaged or do not fit this engine.
+        Raises RequestError 424 if they are unavailable, damaged or incompatible with this engine.
         """
         base = claims.base
         if (base.source, base.revision) != (self._settings.base_model, self._settings.base_revision):
@@ -109,13 +110,13 @@ class AdapterCache:
             task = asyncio.create_task(self._load(name, adapter))
             self._loading[name] = task
             task.add_done_callback(lambda _: self._loading.pop(name, None))
-            # All requests that await it may have ended: its error is then not reported as unhandled.
+            # All requests that await it may have ended. Its error must not be reported as unhandled then.
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
-        # One request's end must not end the download for the others.
+        # Shielded, so that the end of one request does not cancel the download for others.
         await asyncio.shield(task)
 
     def _touch(self, name: str) -> bool:
-        """Marks it as used now; False if it is not there."""
+        """Marks it as used now. Returns False if it does not exist."""
         now = time.time()
         try:
             os.utime(self.path(name), (now, now))
@@ -154,7 +155,7 @@ class AdapterCache:
             try:
                 temporary.rename(self.path(name))
             except OSError:
-                # Another worker on this volume was first, with the same content.
+                # Another worker on this volume was faster and has written the same content.
                 if not await asyncio.to_thread(self._verify_directory, self.path(name), adapter):
                     raise
         except ExceptionGroup as group_error:
@@ -192,10 +193,11 @@ class AdapterCache:
             self._session = aiohttp.ClientSession(timeout=timeout, headers={"accept-encoding": "identity"})
         return self._session
 
-    # --- what is on disk
+    # --- the directory
 
     def _verify_directory(self, directory: Path, adapter: Adapter) -> bool:
-        """Whether every file has its size and SHA-256. Writes the engine's config again: its base may have moved."""
+        """Whether every file has its size and SHA-256. Rewrites the engine's config, because the base's path may have
+        changed."""
         try:
             for file in adapter.files:
                 path = directory / (ORIGINAL_CONFIG if file.path == CONFIG else file.path)
@@ -210,7 +212,8 @@ class AdapterCache:
         return True
 
     def _write_config(self, directory: Path) -> None:
-        """Writes the config that the engine reads. Raises RequestError for an adapter that it would serve wrongly."""
+        """Writes the config that the engine reads. Raises RequestError for an adapter that it would serve
+        incorrectly."""
         source = directory / ORIGINAL_CONFIG
         if source.stat().st_size > MAX_CONFIG_BYTES:
             raise adapter_error("adapter_unsupported", "adapter_config.json is too large.")
@@ -232,7 +235,7 @@ class AdapterCache:
         temporary.replace(target)
 
     def _make_room(self, name: str, needed: int) -> None:
-        """Reserves bytes for a download, and evicts what was used longest ago until they fit the limit."""
+        """Reserves bytes for a download, and evicts the least recently used adapters until they fit."""
         limit = self._settings.cache_bytes
         if needed > limit:
             raise adapter_error(
@@ -246,7 +249,7 @@ class AdapterCache:
                 break
             if path.name in self._users or path.name in self._loading:
                 continue
-            # Another worker has used it since this one did: perhaps it still does.
+            # Another worker has used it more recently than this one, and may still be using it.
             if modified > max(cutoff, self._touched.get(path.name, 0.0) + 1.0):
                 continue
             log.info("evicting %s: %d bytes", path.name, size)
@@ -258,7 +261,7 @@ class AdapterCache:
         self._reserved[name] = needed
 
     def _entries(self) -> list[tuple[float, Path, int]]:
-        """Modification time, path and bytes of every complete adapter."""
+        """The modification time, path and size of every complete adapter."""
         found = []
         for path in self._directory.glob("tb-*"):
             try:
@@ -269,7 +272,7 @@ class AdapterCache:
         return found
 
     def _remove(self, path: Path) -> None:
-        """Removes a directory; renamed first, so that no one sees half of it."""
+        """Removes a directory. Renames it first, so that it is never visible half-deleted."""
         self._verified.discard(path.name)
         self._touched.pop(path.name, None)
         trash = self._directory / f".evicted-{uuid.uuid4().hex}"
@@ -280,7 +283,8 @@ class AdapterCache:
         shutil.rmtree(trash, ignore_errors=True)
 
     def _remove_abandoned(self) -> None:
-        """Removes what killed processes left. A young directory may be a download of another worker on this volume."""
+        """Removes leftovers of killed processes. Keeps recent directories, which may be downloads of other workers on
+        this volume."""
         for path in self._directory.glob(".*-*"):
             try:
                 if path.stat().st_mtime < time.time() - ABANDONED_SECONDS:
@@ -290,7 +294,7 @@ class AdapterCache:
 
 
 def check_config(config: dict[str, Any], max_rank: int) -> None:
-    """Raises RequestError for what vLLM refuses, serves without a part of it, or does not survive."""
+    """Raises RequestError for adapters that vLLM rejects, serves incompletely, or crashes on."""
     rank_pattern = config.get("rank_pattern") or {}
     ranks = [config.get("r"), *(rank_pattern.values() if isinstance(rank_pattern, dict) else [None])]
     if config.get("peft_type") != "LORA" or not all(isinstance(rank, int) and rank > 0 for rank in ranks):
@@ -305,7 +309,7 @@ def check_config(config: dict[str, Any], max_rank: int) -> None:
 
 
 async def _receive(response: aiohttp.ClientResponse, file: AdapterFile, target: Path) -> None:
-    """Streams a body to disk. Stops at the first byte too many."""
+    """Streams a body to disk. Stops as soon as it is too long."""
     digest = hashlib.sha256()
     size = 0
     with target.open("wb") as output:
@@ -313,7 +317,7 @@ async def _receive(response: aiohttp.ClientResponse, file: AdapterFile, target: 
             size += len(chunk)
             if size > file.bytes:
                 break
-            # In a thread: the event loop passes on other requests' tokens meanwhile.
+            # In a thread, so that the event loop can stream other requests' tokens meanwhile.
             await asyncio.to_thread(_consume, digest, output, chunk)
     if size != file.bytes or digest.hexdigest() != file.sha256:
         raise adapter_error("adapter_corrupt", f"{file.path} of the model does not match its size and SHA-256.")

@@ -13,7 +13,7 @@ MIDDLEWARE = "tunebase_inference.middleware.TokenMiddleware"
 
 
 def engine_command(settings: Settings, environment: Mapping[str, str]) -> list[str]:
-    """Raises ValueError that names a wrong setting."""
+    """Raises a ValueError that names an invalid setting."""
     adapters = int(environment.get("TUNEBASE_MAX_LORAS") or 8)
     cpu_adapters = max(int(environment.get("TUNEBASE_MAX_CPU_LORAS") or 64), adapters + 1)
     command = ["vllm", "serve", settings.base_path, "--served-model-name", BASE_NAME]
@@ -27,11 +27,11 @@ def engine_command(settings: Settings, environment: Mapping[str, str]) -> list[s
         *("--port", environment.get("PORT") or "80"),
         "--enable-lora",
         *("--max-lora-rank", str(settings.max_rank)),
-        # One slot more than adapters per batch: kernels that take "no adapter" for the last slot find it empty.
+        # One more slot than adapters per batch: some kernels treat "no adapter" as the last slot, which must be empty.
         *("--max-loras", str(adapters + 1)),
         *("--max-cpu-loras", str(cpu_adapters)),
         *("--middleware", MIDDLEWARE),
-        # Prompts are the users', and access logs are RunPod's.
+        # No logs of prompts, which belong to users, and no access logs, which RunPod has.
         "--no-enable-log-requests",
         "--disable-uvicorn-access-log",
         *shlex.split(environment.get("TUNEBASE_VLLM_ARGS") or ""),
@@ -41,12 +41,12 @@ def engine_command(settings: Settings, environment: Mapping[str, str]) -> list[s
 def engine_environment(environment: Mapping[str, str], volume: Path) -> dict[str, str]:
     result = {
         **environment,
-        # Without it, vLLM asks no resolver. Its routes for loading are behind the middleware.
+        # Without it, vLLM does not call resolvers. Its routes for loading adapters are blocked by the middleware.
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
         "VLLM_PLUGINS": "tunebase",
         "VLLM_NO_USAGE_STATS": "1",
     }
-    # RunPod keeps models there, shared by the endpoint's workers.
+    # RunPod caches models there, shared by the endpoint's workers.
     hub = volume / "huggingface-cache/hub"
     if volume.is_dir() and "HF_HUB_CACHE" not in environment:
         result["HF_HUB_CACHE"] = str(hub)

@@ -1,4 +1,4 @@
-"""Errors of the worker, in the shape that OpenAI's SDKs read."""
+"""The worker's errors, in the format that OpenAI's SDKs read."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ def invalid_token(message: str) -> RequestError:
 
 
 def adapter_error(code: str, message: str) -> RequestError:
-    """424: the request is right, but what it depends on is not. Never a status that vLLM or RunPod answer with."""
+    """424: the request is valid, but the adapter it depends on is not. vLLM and RunPod never use this status."""
     return RequestError(424, code, message, "adapter_error")

@@ -1,6 +1,7 @@
-"""Runs vLLM, and answers RunPod's health checks on a port of its own: vLLM does not listen while it loads.
+"""Runs vLLM, and responds to RunPod's health checks on a separate port, because vLLM does not listen while it loads.
 
-RunPod routes requests to a worker only while `GET /ping` on PORT_HEALTH is 200. 204: still loading, keep waiting.
+RunPod routes requests to a worker only while `GET /ping` on PORT_HEALTH returns 200. 204 means that it is still
+loading.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import signal
 import time
 
 PROBE_SECONDS = 1.0
-# vLLM shuts down in this time, or is killed.
+# How long vLLM may take to shut down before it is killed.
 GRACE_SECONDS = 25.0
 
 
@@ -32,7 +33,7 @@ class Front:
         self._probed = (0.0, 204)
 
     async def run(self) -> int:
-        """Returns vLLM's exit status, once it has ended."""
+        """Returns vLLM's exit status once it has ended."""
         server = await asyncio.start_server(self._answer, self._host, self._health_port)
         engine = await asyncio.create_subprocess_exec(*self._command, env=self._environment)
         loop = asyncio.get_running_loop()
@@ -60,12 +61,12 @@ class Front:
             writer.write(b"HTTP/1.1 %d \r\ncontent-length: 0\r\nconnection: close\r\n\r\n" % status)
             await writer.drain()
         except (TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError):
-            pass  # no request, or the prober has gone
+            pass  # no request, or the prober has disconnected
         finally:
             writer.close()
 
     async def _status(self) -> int:
-        """200 ready, 204 loading, 503 once vLLM was ready and no longer answers."""
+        """200 if ready, 204 if loading, 503 if vLLM was ready but no longer responds."""
         probed_at, status = self._probed
         if time.monotonic() - probed_at < PROBE_SECONDS:
             return status

@@ -1,7 +1,7 @@
 """ASGI middleware in front of vLLM (`--middleware tunebase_inference.middleware.TokenMiddleware`).
 
-Lets through two routes, each with a token for exactly the model that the body asks for, and answers two of its own:
-`POST /v1/warm` and `GET /ping`. Everything else of vLLM's API is not reachable. Responses are passed on untouched.
+Forwards two routes, each with a token for exactly the model that the body requests, and handles two itself:
+`POST /v1/warm` and `GET /ping`. The rest of vLLM's API is not reachable. Responses are forwarded unchanged.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ MAX_BODY_BYTES = 30 * 10**6
 GENERATE = ("/v1/chat/completions", "/v1/completions")
 WARM = "/v1/warm"
 
-# What the current request may run. The resolver reads it in the same task, or in one that this task started.
+# The claims of the current request. The resolver reads them in the same task, or in a child task.
 current_claims: ContextVar[Claims | None] = ContextVar("current_claims", default=None)
 _caches: dict[Settings, AdapterCache] = {}
 
 
 def adapter_cache(for_settings: Settings | None = None) -> AdapterCache:
-    """This process's cache: the middleware fills it, the resolver reads from it."""
+    """This process's cache, which the middleware fills and the resolver reads."""
     key = for_settings or settings()
     if key not in _caches:
         _caches[key] = AdapterCache(key)
@@ -56,7 +56,7 @@ class TokenMiddleware:
         if scope["type"] != "http":
             return await send({"type": "websocket.close", "code": 1008})
         if scope["path"] == "/ping" and scope["method"] in ("GET", "HEAD"):
-            # vLLM's own: 200, or 503 once its engine has died.
+            # vLLM's own status: 200, or 503 once its engine has died.
             return await self._app({**scope, "path": "/health", "raw_path": b"/health"}, receive, send)
         started = False
 
@@ -81,9 +81,9 @@ class TokenMiddleware:
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         tokens = [value for name, value in headers if name.lower() == TOKEN_HEADER]
         if len(tokens) != 1:
-            raise invalid_token("The request needs one x-tunebase-token.")
+            raise invalid_token("The request must have exactly one x-tunebase-token.")
         claims = verify(tokens[0].decode("latin-1"), self._settings.secret, self._settings.endpoint_id)
-        # The token grants access to files: it must not reach vLLM's logs.
+        # The token grants access to files, so it must not reach vLLM's logs.
         scope = {**scope, "headers": [header for header in headers if header[0].lower() != TOKEN_HEADER]}
         if scope["path"] == WARM:
             return await self._warm(claims, scope, send)
@@ -100,7 +100,7 @@ class TokenMiddleware:
             current_claims.reset(reset)
 
     async def _warm(self, claims: Claims, scope: Scope, send: Send) -> None:
-        """Loads the model as any request would, by generating one token."""
+        """Loads the model like any request, by generating one token."""
         request = {"model": claims.model, "prompt": "\n", "max_tokens": 1, "cache_salt": claims.cache_salt}
         body = json.dumps(request).encode()
         path = "/v1/completions"
@@ -117,7 +117,7 @@ class TokenMiddleware:
                 parts.append(message.get("body", b""))
 
         async def still_connected() -> Message:
-            # Loading continues after the caller has gone: a half-loaded model is useless.
+            # Loading continues after the caller disconnects, because a half-loaded model is useless.
             await asyncio.Event().wait()
             return {"type": "http.disconnect"}
 
@@ -142,7 +142,7 @@ def _check_body(body: bytes, claims: Claims) -> None:
 
 
 async def read_body(receive: Receive, headers: list[tuple[bytes, bytes]]) -> bytes:
-    """The whole body. Raises RequestError 413 as soon as it is known to be too large."""
+    """Reads the whole body. Raises RequestError 413 as soon as it is too large."""
     too_large = RequestError(413, "request_too_large", f"The body exceeds {MAX_BODY_BYTES} bytes.")
     for name, value in headers:
         if name.lower() == b"content-length" and (not value.isdigit() or int(value) > MAX_BODY_BYTES):
@@ -163,7 +163,7 @@ async def read_body(receive: Receive, headers: list[tuple[bytes, bytes]]) -> byt
 
 
 def replaying(body: bytes, receive: Receive) -> Receive:
-    """Returns the body once, then what the server says: that the client has gone."""
+    """Returns the body once, and then the server's own messages, such as a disconnect."""
     sent = False
 
     async def replay() -> Message:

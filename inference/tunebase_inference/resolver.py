@@ -1,6 +1,6 @@
-"""vLLM's hook for a model name that it does not know: says where the adapter's files are.
+"""vLLM's hook for unknown model names: returns the location of the adapter's files.
 
-The middleware has downloaded and verified them by then, and keeps them until the request ends.
+By then, the middleware has downloaded and verified them. It keeps them until the request ends.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .middleware import adapter_cache, current_claims
 class TunebaseResolver(LoRAResolver):  # type: ignore[misc]  # vLLM is not installed where mypy runs
     async def resolve_lora(self, base_model_name: str, lora_name: str) -> LoRARequest | None:
         claims = current_claims.get()
-        # Without a token for exactly this name, the name does not exist.
+        # Without a token for exactly this name, the model does not exist.
         if claims is None or claims.adapter is None or claims.model != lora_name:
             return None
         # vLLM replaces the id.

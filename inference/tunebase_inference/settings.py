@@ -20,7 +20,7 @@ class Settings:
     endpoint_id: str
     base_model: str
     base_revision: str | None
-    # What the engine loads: a directory or the base model's id. Adapters name it as their base.
+    # The model that the engine loads: a directory or the base model's id. Adapters must name it as their base.
     base_path: str
     adapter_directory: Path
     cache_bytes: int
@@ -29,7 +29,7 @@ class Settings:
 
     @staticmethod
     def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
-        """Raises ValueError that names a setting which is missing or wrong."""
+        """Raises a ValueError that names a missing or invalid setting."""
 
         def required(name: str) -> str:
             value = environment.get(name, "")

@@ -1,4 +1,4 @@
-"""The token of a request: who asks is not in it, only what may run: one model, and where its adapter's files are."""
+"""The token of a request. It does not identify the caller, only the one model that may run and its adapter's files."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .errors import invalid_token
 
 BASE_NAME = "base"
 ISSUER = "tunebase"
-# The API issues tokens for 360 seconds, longer than a load-balancing endpoint lets a request run.
+# The API issues tokens for 360 seconds, longer than a load-balancing endpoint allows a request to run.
 MAX_LIFETIME_SECONDS = 900
-# Between the clocks of the API and of the worker.
+# The tolerated difference between the clocks of the API and the worker.
 LEEWAY_SECONDS = 30
 MAX_FILE_BYTES = 64 * 2**30
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-# One directory, and no pickles: vLLM also loads .bin and .pt, which run code.
+# No subdirectories, and no pickles: vLLM also loads .bin and .pt, which can run code.
 FileName = Annotated[
     str, Field(max_length=200, pattern=r"^(adapter_config\.json|adapter_model[A-Za-z0-9._-]*\.safetensors)$")
 ]
@@ -45,7 +45,7 @@ class Adapter(_Claims):
     def _check(self) -> Adapter:
         paths = [file.path for file in self.files]
         if len(set(paths)) < len(paths):
-            raise ValueError("two files have one path")
+            raise ValueError("two files have the same path")
         if "adapter_config.json" not in paths or len(paths) < 2:
             raise ValueError("files must be adapter_config.json and the weights")
         if sum(file.bytes for file in self.files) != self.bytes:
@@ -73,7 +73,7 @@ class Claims(_Claims):
     def _check(self) -> Claims:
         if (self.model == BASE_NAME) != (self.adapter is None):
             raise ValueError("an adapter needs a name of its own, and the base none")
-        # One name has one content: the keys of vLLM's prefix cache and of files on disk are names.
+        # A name must identify the contents, because it is the key of vLLM's prefix cache and of files on disk.
         if self.adapter is not None and self.model[-16:] != content_hash(self.adapter.files):
             raise ValueError("the name does not match the files")
         if self.exp - self.iat > MAX_LIFETIME_SECONDS:
@@ -82,7 +82,7 @@ class Claims(_Claims):
 
 
 def content_hash(files: list[AdapterFile]) -> str:
-    """The end of an adapter's name: 16 hex digits of SHA-256 over its sorted lines `path:sha256`."""
+    """The suffix of an adapter's name: 16 hex digits of the SHA-256 of its sorted lines `path:sha256`."""
     lines = sorted(f"{file.path}:{file.sha256}\n" for file in files)
     return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
 
@@ -107,7 +107,7 @@ def verify(token: str, secret: str, endpoint_id: str) -> Claims:
     except jwt.InvalidTokenError:
         raise invalid_token("The token is not valid.") from None
     except ValidationError as error:
-        # Never the value: URLs in it give access to files.
+        # Never the value, because its URLs grant access to files.
         issue = error.errors(include_url=False, include_input=False, include_context=False)[0]
         where = ".".join(str(part) for part in issue["loc"]) or "token"
         raise invalid_token(f"The token's claims are not valid: {where}: {issue['msg']}.") from None

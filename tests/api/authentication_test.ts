@@ -12,7 +12,7 @@ const get = (token: string, headers: Record<string, string> = {}) =>
     headers: { authorization: `Bearer ${token}`, ...headers },
   });
 
-/** A token as Auth would sign it, but for what a test changes. */
+/** A token like Auth's, with the test's changes. */
 async function token(
   claims: Record<string, unknown> = {},
   options: { key?: CryptoKey; expires?: number | null; issuer?: string; audience?: string } = {},

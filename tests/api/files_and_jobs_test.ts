@@ -31,7 +31,7 @@ const create = (user: TestUser, body: unknown, headers: Record<string, string> =
     headers: { "content-type": "application/json", ...headers },
   });
 const count = async (table: string) => Number((await sql.unsafe(`select count(*) from ${table}`))[0]?.count);
-/** The problem of a refused request, with what every refusal must have. */
+/** The problem in an error response. Checks the fields that every error must have. */
 async function problem(response: Response, status: number) {
   const body = await response.json();
   assertEquals(response.status, status, JSON.stringify(body));
@@ -88,7 +88,7 @@ const brokenFiles: [string, string | Uint8Array<ArrayBuffer>, string][] = [
     "line 3: is not UTF-8",
   ],
   ["has a line that is not JSON", `${row()}\n{"messages": [\n${row()}\n`, "line 2: is not valid JSON"],
-  ["has a line that is no object", `[1]\n`, "line 1: must be a JSON object"],
+  ["has a line that is not an object", `[1]\n`, "line 1: must be a JSON object"],
   ["has an unknown format", `{"text": "hello"}\n`, "line 1: has an unknown format"],
   ["has no assistant", `{"messages":[{"role":"user","content":"x"}]}\n`, "line 1: has no assistant message"],
   ["has an unknown role", `{"messages":[{"role":"robot","content":"x"}]}\n`, 'messages[0].role is "robot"'],
@@ -306,13 +306,13 @@ const badJobs: [string, unknown, number, string, string][] = [
     "Allowed fields: model, training_file",
   ],
   [
-    "with a model that is not offered",
+    "with a model that is not available",
     { model: "gpt-4", training_file: file },
     404,
     "model",
     `Available: ${model}`,
   ],
-  ["with a file id of the wrong form", { model, training_file: "x" }, 400, "training_file", '"x"'],
+  ["with a malformed file id", { model, training_file: "x" }, 400, "training_file", '"x"'],
   [
     "with a file that does not exist",
     { model, training_file: `file-${"0".repeat(32)}` },
@@ -336,31 +336,31 @@ const badJobs: [string, unknown, number, string, string][] = [
     "at most 0.001",
   ],
   [
-    "with a multiplier that leads out of range",
+    "with a multiplier that results in a learning rate out of range",
     hyper({ learning_rate_multiplier: 50 }),
     400,
     "hyperparameters.learning_rate_multiplier",
     "to 2",
   ],
   [
-    "with both ways of the learning rate",
+    "with both a learning rate and a multiplier",
     hyper({ learning_rate: 1e-4, learning_rate_multiplier: 1 }),
     400,
     "hyperparameters.learning_rate_multiplier",
     "cannot be combined",
   ],
   ["with an unknown hyperparameter", hyper({ lr: 1 }), 400, "hyperparameters.lr", "Allowed fields: n_epochs"],
-  ["with an export that is not made", hyper({ export: ["onnx"] }), 400, "hyperparameters.export.0", "gguf"],
+  ["with an unknown export format", hyper({ export: ["onnx"] }), 400, "hyperparameters.export.0", "gguf"],
   ["with a rank of the wrong type", hyper({ lora_rank: "16" }), 400, "hyperparameters.lora_rank", '"16"'],
   [
-    "with a length that the model cannot read",
+    "with a max_length beyond the model's context",
     hyper({ max_length: 100_000 }),
     400,
     "hyperparameters.max_length",
     "at most 8192",
   ],
   [
-    "with a validation split that takes most rows",
+    "with a validation split of most rows",
     hyper({ validation_split: 0.6 }),
     400,
     "hyperparameters.validation_split",
@@ -374,28 +374,28 @@ const badJobs: [string, unknown, number, string, string][] = [
     "= 0.2: cannot be combined with validation_file",
   ],
   [
-    "with both ways of the warm-up",
+    "with both warmup_steps and warmup_ratio",
     hyper({ warmup_steps: 5, warmup_ratio: 0.1 }),
     400,
     "hyperparameters.warmup_ratio",
     "cannot be combined",
   ],
   [
-    "with a clipping that is none",
+    "with a negative max_grad_norm",
     hyper({ max_grad_norm: -1 }),
     400,
     "hyperparameters.max_grad_norm",
     "= -1: must be at least 0",
   ],
   [
-    "with a patience that never ends",
+    "with a patience out of range",
     hyper({ early_stopping_patience: 21 }),
     400,
     "hyperparameters.early_stopping_patience",
     "= 21: must be at most 20",
   ],
   [
-    "with PiSSA's rank doubled beyond what serves",
+    "with a PiSSA rank that doubles beyond the servable maximum",
     hyper({ lora_variant: "pissa", lora_rank: 65 }),
     400,
     "hyperparameters.lora_rank",
@@ -423,7 +423,7 @@ const badJobs: [string, unknown, number, string, string][] = [
     'not available for lora_variant "dora"',
   ],
   [
-    "with validations that never come",
+    "with eval_steps 0",
     hyper({ eval_steps: 0 }),
     400,
     "hyperparameters.eval_steps",

@@ -9,7 +9,7 @@ import { bundledCli } from "../support/cli_runner.ts";
 import { startTunebase, type TestUser } from "../support/test_server.ts";
 import { createJob, FakeWorker, latestAttempt } from "../support/fake_worker.ts";
 
-/** An isolate retires after 7 s and is killed after 14; a stream lasts a minute where its isolate lets it. */
+/** An isolate retires after 7 s and is killed after 14; a stream lasts a minute if its isolate lives that long. */
 const wallMs = 14_000;
 await buildDashboard((line) => console.log(line));
 const tunebase = await startTunebase({}, { apiLimits: { ...platformLimits, hardCpuMs: 60_000, wallMs } });
@@ -33,14 +33,14 @@ async function running() {
   return { job, worker };
 }
 
-/** What a client saw: the ids of events in their order, its connections, and how many of them broke. */
+/** A client's record: the ids of events in order, its connections, and how many of them broke. */
 interface Seen {
   ids: number[];
   connections: number;
   broken: number;
 }
 
-/** Follows to the job's end, as a client does that comes back with the id of its last event. */
+/** Follows a job to its end, reconnecting with the id of the last event. */
 async function follow(client: TestUser, job: { id: string }): Promise<Seen> {
   const seen: Seen = { ids: [], connections: 0, broken: 0 };
   for (;;) {

@@ -1,4 +1,4 @@
-/** GET /metrics: who may read it, what it counts, and that the Grafana dashboard and the alerting rules ask for what exists. */
+/** GET /metrics: access, counts, and that the Grafana dashboard and the alerting rules use only existing metrics. */
 import { assert, assertEquals, assertStringIncludes } from "#assert";
 import * as z from "zod";
 import { operator } from "../../cli/operator.ts";
@@ -41,7 +41,7 @@ async function scrape() {
   };
 }
 
-Deno.test("only the metrics secret opens it", async () => {
+Deno.test("only the metrics secret grants access", async () => {
   const ada = await tunebase.user();
   const code = async (token: string | null) => {
     const response = await get(token);
@@ -178,7 +178,7 @@ Deno.test("metrics count what happened, and every one has a sample", async () =>
   assert(!identifiers.some((id) => JSON.stringify([...metrics]).includes(id)));
 });
 
-Deno.test("counters do not fall when a run ends", async () => {
+Deno.test("counters do not decrease when a run ends", async () => {
   const ada = await tunebase.user();
   await sql`update tunebase.projects set spend_cap_usd = null`;
   const counters = async () => {
@@ -197,7 +197,7 @@ Deno.test("counters do not fall when a run ends", async () => {
   assertEquals(before.filter(([name, value]) => (after.get(name) ?? -1) < value), []);
 });
 
-Deno.test("only this month and this day count", async () => {
+Deno.test("spending counts from the start of the month, and counters from the start of the day", async () => {
   const before = await scrape();
   await sql`update tunebase.attempts set started_at = started_at - interval '40 days', ended_at = ended_at - interval '40 days'
     where state = 'ended'`;
@@ -230,7 +230,7 @@ function unknownIn(query: string): string[] {
   ];
 }
 
-Deno.test("each panel of the Grafana dashboard asks for metrics and labels that exist", async () => {
+Deno.test("each panel of the Grafana dashboard queries existing metrics and labels", async () => {
   const text = await Deno.readTextFile(join(root, "docs/grafana-dashboard.json"));
   const { panels } = Dashboard.parse(JSON.parse(text));
   const shown = panels.filter(({ type }) => type !== "row");
@@ -249,7 +249,7 @@ Deno.test("each panel of the Grafana dashboard asks for metrics and labels that 
   assertEquals(installationMetricNames.filter((name) => !used.has(name)), [], "metrics without a panel");
 });
 
-Deno.test("the alerting rules in the documentation ask for metrics that exist", async () => {
+Deno.test("the documented alerting rules query existing metrics", async () => {
   const page = await Deno.readTextFile(join(root, "docs/monitoring.md"));
   const expressions = [...page.matchAll(/^ +expr: (?:>-\n((?: {10}.*\n)+)|(.*)\n)/gm)].map((
     [, folded, line],

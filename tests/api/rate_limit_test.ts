@@ -13,14 +13,14 @@ const { sql } = tunebase;
 const shared = platform("TUNEBASE_API_DB_URL", { get: (name) => tunebase.env[name] });
 Deno.test.afterAll(() => shared.db.close());
 
-/** An app of its own, as another isolate has. */
+/** A separate app, like that of another isolate. */
 function isolate(db: Database) {
   return createApp({ ...shared, db, log: () => undefined });
 }
 const request = (user: TestUser) =>
   new Request("http://x/tunebase/models", { headers: { authorization: `Bearer ${user.apiKey}` } });
 
-/** A user whose project may send this many a minute, with a full bucket. */
+/** A user whose project is limited to this many requests per minute, with a full bucket. */
 async function limited(perMinute: number): Promise<TestUser> {
   const user = await tunebase.user();
   await sql`update tunebase.projects set requests_per_minute = ${perMinute} where id = ${user.projectId}`;
@@ -69,7 +69,7 @@ Deno.test("rate limits are per caller: each key and each user", async () => {
 
 Deno.test("the official SDK waits for Retry-After and continues", async () => {
   const user = await limited(60);
-  /** When a request was refused, and when the SDK sent the next one. */
+  /** When a request was rejected, and when the SDK sent the next one. */
   const refused: { at: number; retryAfterMs: number; nextAt?: number }[] = [];
   const openai = new OpenAI({
     baseURL: `${tunebase.url}/functions/v1/tunebase`,

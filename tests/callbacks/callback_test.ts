@@ -75,7 +75,7 @@ Deno.test("a late duplicate claim changes neither the holder nor an ended attemp
   assertEquals((await deliver(worker, ids.first)).reason, "held");
 });
 
-Deno.test("a duplicate claim does not end an attempt that was ordered to pause", async () => {
+Deno.test("a duplicate claim does not end an attempt with a pause request", async () => {
   const { job, attempt, worker } = await dispatched();
   const id = crypto.randomUUID();
   const deliver = async () =>
@@ -349,7 +349,7 @@ Deno.test("infrastructure failures are retried up to the limit; user errors are 
 });
 
 // @proves first-end-wins
-Deno.test("a cancelled job tells its worker to cancel and stays cancelled whatever the worker reports", async () => {
+Deno.test("a cancelled job sends its worker the directive cancel and stays cancelled whatever the worker reports", async () => {
   const { job, attempt, worker } = await claimed();
   await user.openai.fineTuning.jobs.cancel(job.id);
   assertEquals((await worker.report({ progress: 70 })).directive, "cancel");

@@ -7,7 +7,7 @@ import { base, fits, shoot, tunebase, visit } from "./shared.ts";
 const { inference, sql } = tunebase;
 await sql`update tunebase.base_models set inference_usd_per_million_output_tokens = 1000`;
 
-Deno.test("an owner turns storing on, and makes a dataset of the completions that match", async () => {
+Deno.test("an owner can turn storing on and create a dataset from matching completions", async () => {
   const user = await tunebase.user();
   await using visitor = await visit({ user, path: "completions" });
   const { page } = visitor;

@@ -16,7 +16,7 @@ import {
 
 const { sql } = tunebase;
 
-Deno.test("a finished job leads with what to do next, up to its evaluation against the base model", async () => {
+Deno.test("a finished job's page leads to the next steps, including an evaluation against the base model", async () => {
   const user = await tunebase.user();
   const job = await trainedJob(tunebase, user, await createJob(user, {}, text));
   const partly = await user.openai.files.create({
@@ -97,7 +97,7 @@ Deno.test("a finished job leads with what to do next, up to its evaluation again
   visitor.clean();
 });
 
-Deno.test("an evaluation can be cancelled and deleted; a viewer creates none", async () => {
+Deno.test("an evaluation can be cancelled and deleted; a viewer cannot create one", async () => {
   const user = await tunebase.user();
   const { fine_tuned_model, training_file } = await trainedJob(tunebase, user);
   const response = await user.fetch("/evaluations", {

@@ -3,7 +3,7 @@ import { assert, assertEquals } from "#assert";
 import { accessible } from "./axe.ts";
 import { fits, row, shoot, tunebase, visit } from "./shared.ts";
 
-Deno.test("a file's page: row lengths on two scales, what is truncated, and rows that another file has", async () => {
+Deno.test("a file's page shows row lengths on two scales, truncation, and rows shared with another file", async () => {
   const user = await tunebase.user();
   const upload = async (name: string, rows: string[]) =>
     (await user.openai.files.create({

@@ -3,7 +3,7 @@ import { assert, assertEquals } from "#assert";
 import { accessible } from "./axe.ts";
 import { fits, tunebase, visit } from "./shared.ts";
 
-Deno.test("at 390 px, a menu has every page, and closes by itself", async () => {
+Deno.test("at 390 px, the menu lists every page and closes after navigation", async () => {
   const user = await tunebase.user();
   await using visitor = await visit({ user });
   const { page } = visitor;
@@ -22,7 +22,7 @@ Deno.test("at 390 px, a menu has every page, and closes by itself", async () => 
   visitor.clean();
 });
 
-Deno.test("an expired session says so; a password manager's fill is submitted", async () => {
+Deno.test("an expired session is reported, and values from a password manager are submitted", async () => {
   const user = await tunebase.user("filled@example.com");
   await using visitor = await visit();
   const { page } = visitor;

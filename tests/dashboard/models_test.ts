@@ -6,7 +6,7 @@ import { shoot, tunebase, visit } from "./shared.ts";
 
 const { inference, sql } = tunebase;
 
-Deno.test("models say whether they can be called, and load on request", async () => {
+Deno.test("the list shows whether models can be called, and loads them on request", async () => {
   const user = await tunebase.user();
   const { fine_tuned_model } = await trainedJob(tunebase, user);
   await using visitor = await visit({ user, path: "models" });

@@ -4,7 +4,7 @@ import { Buffer } from "node:buffer";
 import { accessible } from "./axe.ts";
 import { row, shoot, text, tunebase, visit } from "./shared.ts";
 
-Deno.test("a new fine-tune: sample data, problems by label, state that survives a reload, code to copy", async () => {
+Deno.test("a new fine-tune can use sample data, groups problems, survives a reload, and shows code to copy", async () => {
   const user = await tunebase.user();
   await using visitor = await visit({ user, path: "jobs" });
   const { page } = visitor;

@@ -37,7 +37,7 @@ const ask = async (page: Page, text: string) => {
 };
 const path = (model: string | null) => `playground?${new URLSearchParams({ model: model ?? "" })}`;
 
-Deno.test("a finished job's model and its base stream their answers next to each other", async () => {
+Deno.test("a finished job's model and its base stream their answers side by side", async () => {
   const user = await tunebase.user();
   const job = await trainedJob(tunebase, user);
   const first = Promise.withResolvers<void>();
@@ -98,7 +98,7 @@ Deno.test("a finished job's model and its base stream their answers next to each
   visitor.clean();
 });
 
-Deno.test("a checkpoint can be tried, and without a comparison", async () => {
+Deno.test("a checkpoint can be tried with and without a comparison", async () => {
   const user = await tunebase.user();
   const job = await trainedJob(tunebase, user);
   await using visitor = await visit({ user, path: `jobs/${job.id}` });
@@ -125,7 +125,7 @@ Deno.test("a checkpoint can be tried, and without a comparison", async () => {
   visitor.clean();
 });
 
-Deno.test("an answer can be stopped, which ends it at the engine, and asked for again", async () => {
+Deno.test("an answer can be stopped, which ends its generation, and retried", async () => {
   const user = await tunebase.user();
   const { fine_tuned_model } = await trainedJob(tunebase, user);
   answerWith(complete(Array.from({ length: 500 }, (_, n) => `word${n} `), { delayMs: 50 }));
@@ -148,7 +148,7 @@ Deno.test("an answer can be stopped, which ends it at the engine, and asked for 
   visitor.clean();
 });
 
-Deno.test("a picked row's expected answer is next to those of the models", async () => {
+Deno.test("a picked row's expected answer is shown next to the models' answers", async () => {
   const user = await tunebase.user();
   const job = await jobWithValidation(user);
   answerWith(complete(['{"category":', '"billing"}']), complete(["I am sorry"]));
@@ -183,7 +183,7 @@ Deno.test("a picked row's expected answer is next to those of the models", async
   assertEquals(
     messagesOf(requestOf(false)),
     [{ role: "user", content: "The app crashes." }],
-    "a row is a conversation of its own",
+    "a row starts a new conversation",
   );
   assertEquals(await page.getByRole("button", { name: "Next row" }).count(), 0);
 
@@ -203,7 +203,7 @@ Deno.test("a picked row's expected answer is next to those of the models", async
   visitor.clean();
 });
 
-Deno.test("tools are checked, and the results of their calls can be entered", async () => {
+Deno.test("tools are validated, and the results of their calls can be entered", async () => {
   const user = await tunebase.user();
   const { fine_tuned_model } = await trainedJob(tunebase, user);
   tunebase.inference.requests.length = 0;
@@ -254,7 +254,7 @@ Deno.test("tools are checked, and the results of their calls can be entered", as
   visitor.clean();
 });
 
-Deno.test("a loading model is shown as such; errors say what to do, and can be retried", async () => {
+Deno.test("loading is shown; errors say what to do and can be retried", async () => {
   const user = await tunebase.user();
   const { fine_tuned_model } = await trainedJob(tunebase, user);
   await using visitor = await visit({ user, path: path(fine_tuned_model) });
@@ -297,7 +297,7 @@ Deno.test("a loading model is shown as such; errors say what to do, and can be r
   visitor.clean();
 });
 
-Deno.test("models that cannot answer say why; a viewer cannot ask", async () => {
+Deno.test("models that cannot be called show why; a viewer cannot call models", async () => {
   const user = await tunebase.user();
   const { fine_tuned_model } = await trainedJob(tunebase, user);
   await using visitor = await visit({ user, path: path("ft:nobodys") });

@@ -1,4 +1,4 @@
-/** `task screenshots`: the pictures of docs/images, of the real dashboard over a job that the tests' worker plays. */
+/** `task screenshots`: generates docs/images from the real dashboard, with a job of the tests' fake worker. */
 import { buildDashboard } from "../../local/commands/dashboard.ts";
 import { root } from "../../local/state_dir.ts";
 import { join } from "../../local/paths.ts";

@@ -1,4 +1,4 @@
-/** The status of the service and of the project's work, in the API and in a real Chromium. */
+/** The status of the service and the project, in the API and in a real Chromium. */
 import { assert, assertEquals, assertStringIncludes } from "#assert";
 import { createJob, latestAttempt, trainedJob } from "../support/fake_worker.ts";
 import { accessible } from "./axe.ts";

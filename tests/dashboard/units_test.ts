@@ -18,7 +18,7 @@ import { startTunebase } from "../support/test_server.ts";
 const marked = (expected: string, answer: string) =>
   findDifferences(expected, answer).map(({ text, differs }) => differs ? `[${text}]` : text).join("");
 
-Deno.test("only the words of an answer that the expected one lacks are marked", () => {
+Deno.test("only words of an answer that are not in the expected one are marked", () => {
   assertEquals(marked("The sky is blue.", "The sky is green."), "The sky is [green].");
   assertEquals(
     marked('{"team":"billing","urgent":true}', '{"team":"billing","urgent":false}'),
@@ -26,20 +26,20 @@ Deno.test("only the words of an answer that the expected one lacks are marked", 
   );
   assertEquals(marked("a b c", "a x y c"), "a [x y ]c");
   assertEquals(marked("same", "same"), "same");
-  // Without anything in common, marks would only be noise; and so would marks of very long texts.
+  // Marks would only be noise in texts without common words, and in very long ones.
   assertEquals(marked("one two three four", "fünf sechs sieben acht"), "fünf sechs sieben acht");
   const long = "word ".repeat(2000);
   assertEquals(marked(long, `${long}!`), `${long}!`);
 });
 
-Deno.test("curves share their x values, and have gaps where they have none", () => {
+Deno.test("merged curves share x values and have gaps at those of other curves", () => {
   assertEquals(overlay([[[1, 5], [3, 4]], [[2, 9]], []]), {
     x: [1, 2, 3],
     columns: [[5, null, 4], [null, 9, null], [null, null, null]],
   });
 });
 
-Deno.test("runs are compared by their newest evaluation with one file: that of the most runs", () => {
+Deno.test("runs are compared by their newest evaluations with the file that most runs share", () => {
   const rest = {
     answered: 3,
     failed: 0,
@@ -81,7 +81,7 @@ Deno.test("runs are compared by their newest evaluation with one file: that of t
   ]]);
 });
 
-Deno.test("a histogram has the empty buckets between others, and shows a single row on the logarithmic scale", () => {
+Deno.test("a histogram includes empty buckets between others, and shows a single row on the logarithmic scale", () => {
   const buckets = fillBuckets([{ up_to: 64, rows: 900 }, { up_to: 192, rows: 5 }, { up_to: null, rows: 1 }]);
   assertEquals(buckets.slice(0, 4).map(({ from, upTo, rows }) => [from, upTo, rows]), [
     [1, 64, 900],
@@ -96,7 +96,7 @@ Deno.test("a histogram has the empty buckets between others, and shows a single 
   assertEquals([64, 768, 1024, 1536, 131_072].map(formatBound), ["64", "768", "1k", "1.5k", "128k"]);
 });
 
-Deno.test("an archive is readable by tar, with long paths too", async () => {
+Deno.test("tar can read an archive, including long paths", async () => {
   const folder = await Deno.makeTempDir();
   const files = {
     "adapter-x/README.md": "hello",
@@ -119,7 +119,7 @@ Deno.test("an archive is readable by tar, with long paths too", async () => {
   await Deno.remove(folder, { recursive: true });
 });
 
-Deno.test("a problem of many rows is one entry, and problems of the file come first", () => {
+Deno.test("a problem in many rows is one entry, and problems of the whole file come first", () => {
   const issue = (line: number | null, field: string | null, code = "role") => ({
     line,
     field,
@@ -136,7 +136,7 @@ Deno.test("a problem of many rows is one entry, and problems of the file come fi
   ]);
 });
 
-Deno.test("Run again asks for the job that was run, with every setting", async () => {
+Deno.test("Run again requests the same job with every setting", async () => {
   const tunebase = await startTunebase({ TUNEBASE_WANDB: "1" });
   try {
     const user = await tunebase.user();

@@ -120,7 +120,7 @@ Deno.test("every entry is valid, and its GPUs have the memory to train it", asyn
   }
 });
 
-Deno.test("a wrong entry is an error that names the file and the field", async () => {
+Deno.test("an invalid entry is an error that names the file and the field", async () => {
   const text = await Deno.readTextFile("models/qwen3-8b.toml");
   const rejected = (change: [string, string], message: RegExp) => {
     const error = (() => {
@@ -182,7 +182,7 @@ Deno.test("rows get the real GPU, the highest price, the pinned revision and the
     "llama-3.1-8b/0123456789ab/tokenizer_config.json",
   ]);
 
-  // The hub moves on, the revision stays; what the operator tuned stays, what describes the model is repaired.
+  // The hub has a new commit, but the revision is kept. Tuned columns are kept; columns that describe the model are repaired.
   const hubModel = hub.models["meta-llama/Llama-3.1-8B-Instruct"];
   if (hubModel !== undefined) hubModel.sha = "f".repeat(40);
   test.state.revisions = {};
@@ -200,7 +200,7 @@ Deno.test("rows get the real GPU, the highest price, the pinned revision and the
   ]);
   if (hubModel !== undefined) hubModel.sha = sha;
 
-  // No longer offered.
+  // No longer selected.
   test.settings.models = ["smollm2-135m"];
   test.settings.hubToken = null;
   test.target.name = "emulators";
@@ -226,7 +226,7 @@ Deno.test("emulated workers get the CPU, the package and the measured speed", as
   assert(found.gpu_config.cost_per_gpu_hour > 0);
 });
 
-Deno.test("a gated model without a token that may read it is an error before anything is created", async () => {
+Deno.test("a gated model that the token cannot read is an error before anything is created", async () => {
   for (const hubToken of [null, "hf_other"]) {
     await using test = context({ target: "hosted", settings: { models: ["llama-3.1-8b"], hubToken } });
     const error = await assertRejects(() => plan(test), DeployError);
@@ -297,7 +297,7 @@ Deno.test("operator models add prints a catalog entry, or SQL that works", async
   }
 });
 
-Deno.test("operator models check names each value of the catalog that the hub does not have", async () => {
+Deno.test("operator models check lists the differences between the catalog and the hub", async () => {
   const check = (...ids: string[]) => operator(["models", "check", ...ids], undefined, "hf_token");
   assertEquals(await check("llama-3.1-8b"), "llama-3.1-8b: as on the hub");
   const error = await assertRejects(() => check("llama-3.1-8b", "qwen3-30b-a3b"), DeployError);

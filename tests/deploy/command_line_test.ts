@@ -1,4 +1,4 @@
-/** What `task deploy`, `task destroy` and `task doctor` answer to wrong input: nothing here reaches a platform. */
+/** How `task deploy`, `task destroy` and `task doctor` reject invalid input. Nothing here reaches a platform. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "#assert";
 import { addDeploy } from "../../deploy/commands.ts";
 import { addDoctor } from "../../deploy/doctor/command.ts";
@@ -31,7 +31,7 @@ async function refusal(...args: string[]): Promise<string> {
   return error.message;
 }
 
-Deno.test("a wrong value of an option is rejected with the option's name and what it must be", async () => {
+Deno.test("an invalid option value is rejected with the option's name and the allowed values", async () => {
   const cases: [args: string[], text: string][] = [
     [["--project", "my-project"], "the 20 lowercase letters"],
     [["--region", "mars"], "americas, emea, apac"],
@@ -85,7 +85,7 @@ Deno.test("a profile that is not deployed is reported before credentials, with t
   assertStringIncludes(message, "production");
 });
 
-Deno.test("options of a new project are not ignored for one that exists", async () => {
+Deno.test("options for a new project are rejected for an existing one", async () => {
   const state = {
     ...await loadState("exists", "hosted"),
     project: "abcdefghijklmnopqrst",
@@ -111,7 +111,7 @@ Deno.test("options of a new project are not ignored for one that exists", async 
   );
 });
 
-Deno.test("a platform that cannot be reached is named once, with its host and the reason", async () => {
+Deno.test("an unreachable platform is named once, with its host and the reason", async () => {
   const listener = Deno.listen({ port: 0, hostname: "127.0.0.1" });
   const { port } = listener.addr;
   listener.close();

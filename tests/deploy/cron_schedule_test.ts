@@ -25,7 +25,7 @@ Deno.test("a job of five fields is due once in each matching minute", () => {
   assertEquals(isDue("0 3 13 * mon", "2026-11-29T10:00:00", "2026-11-30T03:00:00"), true, "day or weekday");
 });
 
-Deno.test("what pg_cron rejects is rejected", async () => {
+Deno.test("schedules that pg_cron rejects are rejected", async () => {
   for (
     const schedule of ["", "* * * *", "60 * * * *", "* * * * * *", "5-x * * * *", "*/0 * * * *", "a * * * *"]
   ) {

@@ -1,4 +1,4 @@
-/** What a deployment's steps work on, with an emulated RunPod account and a Supabase that the test answers for. */
+/** The context of a deployment's steps, with an emulated RunPod account and a Supabase faked by the test. */
 import { RunpodApi } from "../../deploy/platforms/runpod.ts";
 import { SupabaseApi } from "../../deploy/platforms/supabase.ts";
 import { State } from "../../deploy/state.ts";
@@ -25,17 +25,17 @@ export const settings: Settings = {
 
 export interface TestContext {
   runpodRest: string;
-  /** Answers Supabase's Management API and Storage; by default, the database has no table. */
+  /** Fakes Supabase's Management API and Storage; by default, the database has no tables. */
   supabase?: (request: Request) => Response | Promise<Response>;
   settings?: Partial<Settings>;
   state?: Partial<State>;
   target?: Target["name"];
   runpodKey?: string;
-  /** Where Storage is; by default at `supabase`. */
+  /** Storage's address; by default, `supabase`. */
   projectUrl?: string;
 }
 
-/** A context, whose state is saved in a temporary folder; disposing it ends its Supabase. */
+/** A context whose state is saved in a temporary folder. Disposing it stops its Supabase. */
 export function deployContext(options: TestContext): Context & AsyncDisposable {
   const server = Deno.serve(
     { hostname: "127.0.0.1", port: 0, onListen: () => {} },

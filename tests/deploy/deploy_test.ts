@@ -54,7 +54,7 @@ const deploy = (context: Context, some: Step[] = steps) => applySteps(some, cont
 const value = async (context: Context, sql: string): Promise<unknown> =>
   Object.values((await context.supabase.query(sql, z.array(z.record(z.string(), z.unknown()))))[0] ?? {})[0];
 
-/** Loses the answer of each mutating request once, as a connection does that breaks after the platform has done its work. */
+/** Drops the response of each mutating request once, like a connection that breaks after the platform has done its work. */
 function loseAnswers(): { lost: string[] } {
   const seen = new Set<string>();
   const lost: string[] = [];
@@ -76,7 +76,7 @@ function loseAnswers(): { lost: string[] } {
   return { lost };
 }
 
-Deno.test("a deployment that is interrupted at every change and after every step resumes, and makes nothing twice", async () => {
+Deno.test("a deployment that is interrupted at every change and after every step resumes and creates nothing twice", async () => {
   const network = loseAnswers();
   const crashed = new Set<string>();
   // Ends each step once after its work, before the state is saved.
@@ -103,7 +103,7 @@ Deno.test("a deployment that is interrupted at every change and after every step
   }
   globalThis.fetch = fetch;
   assert(network.lost.length > 20, network.lost.join("\n"));
-  // The others ended with an answer that was lost, and had nothing left to do.
+  // The others ended with a lost response and had nothing left to do.
   assert(crashed.size > 4, [...crashed].join(", "));
 
   const context = await installation("resumed");
@@ -123,7 +123,7 @@ Deno.test("a deployment that is interrupted at every change and after every step
   assertEquals(versions, 3);
 });
 
-Deno.test("the deployed API answers with the owner's key, and the timer wakes the scheduler", async () => {
+Deno.test("the deployed API accepts the owner's key, and the timer wakes the scheduler", async () => {
   const context = await installation("resumed");
   const credentials = await readCredentials("resumed");
   assert(credentials !== null);
@@ -144,7 +144,7 @@ Deno.test("the deployed API answers with the owner's key, and the timer wakes th
   }
 });
 
-Deno.test("what others changed is shown and repaired", async () => {
+Deno.test("external changes are shown and repaired", async () => {
   const context = await installation("resumed");
   const { supabase, runpod, state } = context;
   await supabase.setSecrets({ RUNPOD_API_KEY: "another" });
@@ -199,7 +199,7 @@ Deno.test("a new master key changes everything that is derived from it", async (
   assertEquals(health.status, 200, await health.text());
 });
 
-Deno.test("new settings change what they concern, and nothing else", async () => {
+Deno.test("new settings change only what they concern", async () => {
   const url = "https://dashboard.example.com";
   const changed = await installation("resumed", {
     exposeSchema: true,
@@ -228,7 +228,7 @@ Deno.test("new settings change what they concern, and nothing else", async () =>
   assertEquals(await closed.supabase.exposedSchemas(), ["public", "graphql_public"]);
 });
 
-Deno.test("an upgrade applies new migrations first; the rows stay", async () => {
+Deno.test("an upgrade applies new migrations first and keeps the rows", async () => {
   const context = await installation("resumed");
   // As if the last migration were new.
   await context.supabase.execute(
@@ -249,7 +249,7 @@ Deno.test("an upgrade applies new migrations first; the rows stay", async () => 
   );
 });
 
-Deno.test("problems say what to do, and change nothing", async () => {
+Deno.test("errors say what to do, and change nothing", async () => {
   const wrong = createContext(
     platforms.target,
     { supabaseToken: `sbp_${"0".repeat(40)}`, runpodKey: "rpa_wrong" },
@@ -294,7 +294,7 @@ Deno.test("problems say what to do, and change nothing", async () => {
   await assertRejects(() => planSteps(steps, missing), PlatformError);
 });
 
-Deno.test("a project with an app is a host: it is the same after a deployment and its removal", async () => {
+Deno.test("a host app's project is unchanged after a deployment and its removal", async () => {
   const { ref } = await (await installation("app")).supabase.createProject({
     name: "app",
     organization: account.organization.slug,
@@ -366,7 +366,7 @@ Deno.test("a partial removal keeps the data, and deploying again brings everythi
   await response.body?.cancel();
 });
 
-Deno.test("no secret is in a state file or in a line of output", async () => {
+Deno.test("state files and output contain no secrets", async () => {
   const context = await installation("resumed");
   const key = await context.masterKey();
   const secrets = [
@@ -393,7 +393,7 @@ Deno.test("no secret is in a state file or in a line of output", async () => {
   assertEquals(((await Deno.stat(join(home, "deploy/resumed.json"))).mode ?? 0) & 0o777, 0o600);
 });
 
-Deno.test("a project that was deleted does not keep the rest from being removed", async () => {
+Deno.test("the rest of an installation can be removed after its project was deleted", async () => {
   const { state, settings, runpod } = await installation("resumed");
   const { project } = state;
   await saveState({ ...state, settings: savedSettings(settings) });

@@ -1,6 +1,6 @@
 /**
- * `task doctor` on a deployment to the emulated platforms: it finds nothing, then everything that was broken through the
- * platforms' own APIs, and nothing again after `task deploy` has repaired it.
+ * `task doctor` on a deployment to the emulated platforms: it finds no problems, then everything that was broken through
+ * the platforms' own APIs, and no problems after `task deploy` has repaired it.
  */
 import { assert, assertEquals } from "#assert";
 import { operator } from "../../cli/operator.ts";
@@ -69,7 +69,7 @@ Deno.test("the deployed API exports metrics", async () => {
   assert((ticks?.value ?? 0) > 0);
 });
 
-Deno.test("it finds what is broken, and task deploy repairs it", async () => {
+Deno.test("doctor finds what is broken, and task deploy repairs it", async () => {
   await supabase.execute("select cron.unschedule('tunebase-tick')");
   await supabase.execute("alter role tunebase_callback nologin");
   await supabase.setSecrets({ RUNPOD_API_KEY: "rpa_other" });

@@ -1,6 +1,6 @@
 /**
- * `task doctor` on a working installation, then with one thing broken at a time: each check finds its fault, says what to do,
- * and the others stay as they were.
+ * `task doctor` on a working installation, then with one fault at a time: the responsible check detects it and says what to
+ * do, and the others are unaffected.
  */
 import { assert, assertEquals, assertStringIncludes } from "#assert";
 import { createHash } from "node:crypto";
@@ -20,7 +20,7 @@ const tunebase = await startTunebase();
 const { sql, keys } = tunebase;
 const sha256 = (text: string) => createHash("sha256").update(text).digest("hex");
 
-/** The platform's gateway: forwards to the functions, unless a test answers in its place. */
+/** The platform's gateway: forwards to the functions, unless a test overrides the response. */
 const gateway: { answer: (path: string) => Response | null } = { answer: () => null };
 const server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen: () => {} }, async (request) => {
   const { pathname } = new URL(request.url);
@@ -155,7 +155,7 @@ Deno.test("a working installation has no problems", async () => {
   }
 });
 
-/** What is broken, how, and the checks that notice it. */
+/** Faults: how to break something, and the checks that detect it. */
 interface Fault {
   breaks: () => unknown;
   repairs: () => unknown;
@@ -337,7 +337,7 @@ const faults: Record<string, Fault> = {
 };
 
 for (const [name, { breaks, repairs, expected }] of Object.entries(faults)) {
-  Deno.test(`it notices that ${name}`, async () => {
+  Deno.test(`doctor detects that ${name}`, async () => {
     await breaks();
     try {
       const found = problems(await check());
@@ -351,7 +351,7 @@ for (const [name, { breaks, repairs, expected }] of Object.entries(faults)) {
   });
 }
 
-Deno.test("it notices an older version and pending migrations", async () => {
+Deno.test("doctor detects an older version and pending migrations", async () => {
   const newer = { version: "9.0.0", migrations: [...migrations, "20991231000000"] };
   const found = problems(await check(installation, newer));
   assertEquals(found.map(({ id, status }) => [id, status]), [
@@ -376,7 +376,7 @@ Deno.test("a key without rights fails its own checks; the others still run", asy
   assertStringIncludes(problems(checks)[0]?.fix ?? "", "RUNPOD_API_KEY");
 });
 
-Deno.test("it notices long queues, stuck runs and failing receivers", async () => {
+Deno.test("doctor detects long queues, stuck runs and failing receivers", async () => {
   const ada = await tunebase.user();
   const [queued, stuck] = [await createJob(ada), await createJob(ada)];
   const uuid = (job: { id: string }) => job.id.replace("ftjob-", "");
@@ -445,7 +445,7 @@ Deno.test("bills are compared per endpoint and day, and runs are divided among d
   }
 });
 
-Deno.test("a difference in either direction is judged", () => {
+Deno.test("bills that differ in either direction are reported", () => {
   const bill = (runpodUsd: number, tunebaseUsd: number, kind: "training" | "inference" = "training") =>
     judge({ lines: [{ day: "2026-11-30", endpoint: "e", kind, runpodUsd, tunebaseUsd }] }).status;
   assertEquals([bill(0, 0), bill(0.9, 0), bill(126, 100), bill(126.1, 100)], ["ok", "ok", "ok", "warning"]);
@@ -453,7 +453,7 @@ Deno.test("a difference in either direction is judged", () => {
   assertEquals(bill(100, 1, "inference"), "ok");
 });
 
-Deno.test("it prints one line per check, and the fix of each problem; --json is for programs", async () => {
+Deno.test("doctor prints one line per check and each problem's fix, or JSON", async () => {
   const lines: string[] = [];
   const printed = async (json: boolean, one: Installation) => {
     lines.length = 0;

@@ -21,7 +21,7 @@ async function run(folder: string, command: string, args: string[], env: Record<
   return { code, out: decoder.decode(stdout), err: decoder.decode(stderr) };
 }
 
-/** Sends the hosted platforms' requests to others: the package contains no emulators, and no setting that names others. */
+/** Redirects requests to the hosted platforms, because the package has no emulators and no setting for other addresses. */
 const redirect = (to: Record<string, string>) => `
 const to = ${JSON.stringify(to)};
 const original = globalThis.fetch;

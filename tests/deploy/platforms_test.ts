@@ -3,7 +3,7 @@ import { assertEquals, assertRejects, assertStringIncludes } from "#assert";
 import { removePlatforms, startPlatforms } from "../../local/emulators/platforms.ts";
 import { exists } from "../../local/paths.ts";
 
-Deno.test("both accounts answer at one address, which the next start keeps", async () => {
+Deno.test("both accounts are served at one address, which the next start keeps", async () => {
   const home = await Deno.makeTempDir();
   const first = await startPlatforms({ home, log: () => {} });
   const status = async (url: string, token: string) => {

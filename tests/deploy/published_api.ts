@@ -1,4 +1,4 @@
-/** Compares HTTP exchanges with a platform's published API description, where a copy of it is in `.tunebase/openapi/`. */
+/** Compares HTTP exchanges with a platform's published API description, if a copy is in `.tunebase/openapi/`. */
 import { exists, join } from "../../local/paths.ts";
 import { root } from "../../local/state_dir.ts";
 import type { Exchange } from "./runpod_account.ts";
@@ -6,11 +6,11 @@ import type { Exchange } from "./runpod_account.ts";
 const python = join(root, "trainer/.venv/bin/python");
 const description = (name: string) => join(root, ".tunebase/openapi", name);
 
-/** Whether the description and what reads it are on this machine. */
+/** Whether the description and its validator are on this machine. */
 export const hasDescription = async (name: string): Promise<boolean> =>
   await exists(description(name)) && await exists(python);
 
-/** What the description does not allow: accepted requests and responses must match it, and rejected requests must not. */
+/** Violations of the description: accepted requests and responses must match it, and rejected requests must not. */
 export async function checkExchanges(name: string, exchanges: Exchange[]): Promise<string[]> {
   const child = new Deno.Command(python, {
     args: [join(root, "tests/deploy/check_openapi.py"), description(name)],

@@ -1,4 +1,4 @@
-/** A worker that speaks RunPod's pull protocol, as its SDK does: it answers each run with its environment and the input. */
+/** A worker that implements RunPod's pull protocol and returns its environment and the input of each run. */
 const env = Deno.env.toObject();
 const id = env.RUNPOD_POD_ID ?? "";
 const headers = { authorization: `Bearer ${env.RUNPOD_AI_API_KEY}` };

@@ -1,4 +1,4 @@
-/** Removing what an interrupted deployment left. */
+/** Removal after an interrupted deployment. */
 import { assertEquals } from "#assert";
 import { supabaseData } from "../../deploy/steps/supabase_data.ts";
 import { deployContext } from "./deploy_context.ts";

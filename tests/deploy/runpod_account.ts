@@ -1,4 +1,4 @@
-/** An emulated RunPod account behind an HTTP server, whose endpoints run the tests' workers. Records what it was asked. */
+/** An emulated RunPod account behind an HTTP server, whose endpoints run the tests' workers. Records requests. */
 import { createRunpodRest, type RunpodRestOptions } from "../../local/emulators/runpod/rest.ts";
 import { fromFileUrl } from "../../local/paths.ts";
 import { denoEnvironment } from "../../local/stack/environment.ts";
@@ -19,7 +19,7 @@ export interface Exchange {
 export async function startRunpodAccount(options: Partial<RunpodRestOptions> = {}) {
   const home = options.home ?? await Deno.makeTempDir();
   const exchanges: Exchange[] = [];
-  /** Changes until the one whose response is lost. */
+  /** The number of changes before the one whose response is lost. */
   let crashIn = Infinity;
   const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, async (request) => {
     const { pathname, search } = new URL(request.url);
@@ -59,7 +59,7 @@ export async function startRunpodAccount(options: Partial<RunpodRestOptions> = {
     rest: `${url}/runpod-rest/v2`,
     account,
     exchanges,
-    /** Makes this change from now on, and loses its response. */
+    /** Loses the response of the nth change from now on. */
     crashAtChange: (change: number) => crashIn = change,
     /** Calls the REST API. */
     async ask(method: string, path: string, body?: unknown, key = "rpa_key") {

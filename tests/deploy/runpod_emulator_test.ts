@@ -42,7 +42,7 @@ const balancer = {
   scaling: { type: "REQUEST_COUNT", requestCount: 8 },
 };
 
-Deno.test("what the published schema or its rules reject is rejected", async () => {
+Deno.test("requests that violate the published schema or rules are rejected", async () => {
   await using run = await start({ maxWorkers: 4 });
   const rejected = async (status: number, detail: RegExp, path: string, body: unknown, method = "POST") => {
     const { body: error, type, ...response } = await run.ask(method, path, body);
@@ -93,7 +93,7 @@ Deno.test("what the published schema or its rules reject is rejected", async () 
   await rejected(400, /sent together/, "/catalog/gpus?include=AVAILABILITY", undefined, "GET");
 });
 
-Deno.test("a key without rights may read and not write, a wrong one neither", async () => {
+Deno.test("a read-only key cannot write, and an invalid key cannot read", async () => {
   await using run = await start();
   assertEquals((await run.ask("GET", "/serverless", undefined, "rpa_key_readonly")).status, 200);
   assertEquals((await run.ask("POST", "/serverless", queue, "rpa_key_readonly")).body, {
@@ -145,7 +145,7 @@ Deno.test("the account is kept on disk, names may repeat, and secrets are not re
   }
 });
 
-Deno.test("a PATCH replaces the environment, keeps what it omits, and makes a release only of what workers see", async () => {
+Deno.test("a PATCH replaces the environment, keeps omitted fields, and creates a release only for settings that workers see", async () => {
   await using run = await start();
   const template = await run.ask("POST", "/templates", {
     name: "t",
@@ -253,7 +253,7 @@ Deno.test("the catalog has prices per pool, and availability per data center", a
 });
 
 Deno.test({
-  name: "every exchange above is as RunPod's published description says",
+  name: "every exchange above matches RunPod's published description",
   ignore: !await hasDescription("runpod-rest-v2.json"),
   async fn() {
     assert(exchanges.length > 50, `only ${exchanges.length} exchanges were recorded`);

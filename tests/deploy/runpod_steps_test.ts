@@ -87,7 +87,7 @@ Deno.test("an empty account gets a volume, credentials and endpoints; a second r
   assertEquals(inference.ports, ["80/http", "8080/http"]);
 });
 
-Deno.test("a deployment resumes after a crash at any change, whose response may be lost, and creates nothing twice", async () => {
+Deno.test("a deployment resumes after a crash at any change, even with a lost response, and creates nothing twice", async () => {
   await using reference = await start({ settings: { registry } });
   await apply(reference.context);
   const changes = reference.run.exchanges.filter(({ method }) => method !== "GET").length;
@@ -97,7 +97,7 @@ Deno.test("a deployment resumes after a crash at any change, whose response may 
     const { context, run } = test;
     run.crashAtChange(crash);
     const saved = await untilCrash(context);
-    // A new process, with the state that the one before had saved.
+    // A new process, with the saved state of the previous one.
     await using again = deployContext({ runpodRest: run.rest, settings: { registry }, state: saved });
     await apply(again);
     assertEquals(await plan(again), [], `after a crash at change ${crash}`);
@@ -120,7 +120,7 @@ async function untilCrash(context: Context): Promise<State> {
   return saved;
 }
 
-Deno.test("drift is shown without values of variables, and repaired; what the operator added stays", async () => {
+Deno.test("drift is shown without values of variables and repaired; the operator's additions are kept", async () => {
   await using test = await start({ settings: { hubToken } });
   const { context, endpoint } = test;
   await apply(context);
@@ -160,7 +160,7 @@ Deno.test("drift is shown without values of variables, and repaired; what the op
   assertEquals((await endpoint("tunebase-trainer")).env.WANDB_API_KEY, "wandb_secret");
 });
 
-Deno.test("another installation's endpoint of the same name is an error, and survives a destroy", async () => {
+Deno.test("another installation's endpoint with the same name is an error and is not destroyed", async () => {
   await using test = await start();
   const { context, run } = test;
   const foreign = await run.ask("POST", "/serverless", {
@@ -181,7 +181,7 @@ Deno.test("another installation's endpoint of the same name is an error, and sur
   assertEquals((await plan(other)).length, 3);
 });
 
-Deno.test("lost ids are found again by name and mark", async () => {
+Deno.test("lost ids are found by name and owner mark", async () => {
   await using test = await start({ settings: { registry } });
   await apply(test.context);
   await using again = deployContext({ runpodRest: test.run.rest, settings: { registry } });
@@ -190,7 +190,7 @@ Deno.test("lost ids are found again by name and mark", async () => {
   assertEquals(again.state, { ...test.context.state, settings: again.state.settings });
 });
 
-Deno.test("missing capacity, quota, rights and pools are errors that say what to do", async () => {
+Deno.test("missing capacity, quota, permissions and pools are errors that say what to do", async () => {
   const rejected = async (
     options: Partial<TestContext>,
     account: Parameters<typeof startRunpodAccount>[0],
@@ -272,7 +272,7 @@ Deno.test("a model that is no longer selected loses its endpoint; new credential
   assertEquals((await context.runpod.listEndpoints()).length, 2);
 });
 
-Deno.test("destroy keeps the network volume unless the data goes too", async () => {
+Deno.test("destroy keeps the network volume unless the data is deleted too", async () => {
   await using test = await start({ settings: { registry } });
   const { context } = test;
   await apply(context);
@@ -301,7 +301,7 @@ Deno.test("costs are RunPod's current prices", async () => {
 });
 
 Deno.test({
-  name: "every request above is as RunPod's published description says",
+  name: "every request above matches RunPod's published description",
   ignore: !await hasDescription("runpod-rest-v2.json"),
   async fn() {
     assert(exchanges.length > 100, `only ${exchanges.length} exchanges were recorded`);

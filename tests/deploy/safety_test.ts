@@ -1,4 +1,4 @@
-/** What must not happen to an operator: lost keys, two runs at once, shown credentials, wrong prices, ignored flags. */
+/** Protects operators from lost keys, concurrent runs, leaked credentials, wrong prices and ignored flags. */
 import { assert, assertEquals, assertRejects } from "#assert";
 import { planCosts } from "../../deploy/costs.ts";
 import { runChecks } from "../../deploy/doctor/check.ts";
@@ -27,7 +27,7 @@ function readSettingsOf({ state, target }: Context, saved: Partial<SavedSettings
     });
 }
 
-/** Answers as a project whose functions have no secrets, and records the SQL that it runs. */
+/** Fakes a project whose functions have no secrets, and records the SQL that it runs. */
 function emptyProject(ran: { query: string; parameters?: unknown[] }[], written: unknown[]) {
   return async (request: Request): Promise<Response> => {
     const { pathname } = new URL(request.url);
@@ -54,7 +54,7 @@ function emptyProject(ran: { query: string; parameters?: unknown[] }[], written:
   };
 }
 
-Deno.test("a master key that cannot be read for a moment is never replaced by an empty one", async () => {
+Deno.test("a master key that is temporarily unreadable is never replaced by an empty one", async () => {
   const ran: { query: string; parameters?: unknown[] }[] = [];
   const written: unknown[] = [];
   await using context = deployContext({ runpodRest: "", supabase: emptyProject(ran, written) });
@@ -75,7 +75,7 @@ Deno.test("a master key that cannot be read for a moment is never replaced by an
   assert(!ran.some(({ parameters = [] }) => parameters.includes("")));
 });
 
-Deno.test("no statement for Vault contains a secret: errors and logs of the database quote statements", async () => {
+Deno.test("no statement for Vault contains a secret, because the database's errors and logs quote statements", async () => {
   const ran: { query: string; parameters?: unknown[] }[] = [];
   await using context = deployContext({ runpodRest: "", supabase: emptyProject(ran, []) });
   await supabaseTimer.apply(context);
@@ -83,7 +83,7 @@ Deno.test("no statement for Vault contains a secret: errors and logs of the data
   assertEquals(vault.map(({ query }) => query), Array(2).fill("select vault.create_secret($1, $2)"));
 });
 
-Deno.test("a profile is for one run at a time; a lock of a process that ended does not count", async () => {
+Deno.test("only one run at a time can use a profile; a lock whose process has ended is ignored", async () => {
   await using _home = deployContext({ runpodRest: "" }); // sets TUNEBASE_HOME
   const file = join(profilesFolder(), "default.lock");
   const unlock = await lockProfile("default");
@@ -102,7 +102,7 @@ Deno.test("a profile is for one run at a time; a lock of a process that ended do
   await (await lockProfile("default"))();
 });
 
-Deno.test("a project that was not created can be named again; one that exists cannot be moved", async () => {
+Deno.test("the settings of a project can change until it has been created", async () => {
   await using context = deployContext({ runpodRest: "" });
   context.state.project = null;
   assertEquals((await emulated(context)({ region: "apac" })).project, {
@@ -137,7 +137,7 @@ Deno.test("a token with a line break is an error that does not show it", async (
   }
 });
 
-Deno.test("the volume costs what it has, and is made where the plan showed", async () => {
+Deno.test("the volume's cost is based on its actual size, and it is created in the planned data center", async () => {
   await using account = await startRunpodAccount();
   await using context = deployContext({ runpodRest: account.rest });
   assertEquals((await planCosts(context)).idleUsdPerMonth, 3.5);

@@ -111,7 +111,7 @@ Deno.test("a project is created in the background and becomes healthy", async ()
   );
 });
 
-Deno.test("requests without rights, for nothing, or not as described are rejected", async () => {
+Deno.test("requests without permission, for missing resources or with invalid bodies are rejected", async () => {
   assertEquals((await call("GET", "/projects", undefined, null)).status, 401);
   assertEquals((await call("GET", "/projects", undefined, "sbp_0123456789")).status, 401);
   assertEquals((await call("GET", "/projects", undefined, account.strangerToken)).status, 403);
@@ -271,7 +271,7 @@ Deno.test("a deployed function runs the uploaded files with the project's secret
   assertEquals((await greeting()).greeting, "good evening!");
 });
 
-Deno.test("a function that cannot be bundled is rejected, and the deployed one stays", async () => {
+Deno.test("a function that cannot be bundled is rejected, and the deployed one is kept", async () => {
   const { "functions/hello/greet.ts": _, ...incomplete } = hello;
   for (
     const [files, changes, reason] of [
@@ -291,7 +291,7 @@ Deno.test("a function that cannot be bundled is rejected, and the deployed one s
   assertEquals((await greeting()).greeting, "good evening!");
 });
 
-Deno.test("a function that verifies JWTs is closed to everybody else", async () => {
+Deno.test("a function that verifies JWTs rejects all other requests", async () => {
   await deploy("closed", hello, { ...metadata, verify_jwt: true });
   const response = await fetch(`${supabase.projectUrl(ref)}/functions/v1/closed`);
   assertEquals(response.status, 401);
@@ -466,7 +466,7 @@ Deno.test("a new process finds the same project, with its data, functions and se
   assertEquals(files.map(({ name }) => name), [ref], "the deleted project has left nothing");
 });
 
-Deno.test("the platform's owner may remove what the migrations created", async () => {
+Deno.test("the platform's owner role can remove what the migrations created", async () => {
   await query(await uninstallSql());
   assertEquals(
     await query(
@@ -500,7 +500,7 @@ Deno.test("too many requests get 429 with the time to wait", async () => {
 
 const description = "supabase-management.json";
 Deno.test({
-  name: "every exchange above is as Supabase's published description says",
+  name: "every exchange above matches Supabase's published description",
   ignore: !await hasDescription(description),
   async fn() {
     // The description has no body for errors, and of Auth's 200 settings the emulator has those that it follows.

@@ -17,7 +17,7 @@ const uuid = (job: { id: string }) =>
   job.id.replace("ftjob-", "").replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
 const bytes = (text: string) => new TextEncoder().encode(text);
 
-/** A job that runs, and whose worker then falls silent. */
+/** A running job whose worker stops sending reports. */
 async function silent() {
   const job = await createJob(user);
   await tunebase.tick();
@@ -34,7 +34,7 @@ async function silent() {
   };
   return { job, attempt, worker, reconcile };
 }
-/** Takes everything that is under way out of the next test's way. */
+/** Ends everything that is in progress, so that it does not affect the next test. */
 const clear = async () => {
   await sql`update tunebase.attempts set state = 'ended', outcome = 'lost', ended_at = now(), reconcile_at = null where state <> 'ended'`;
   await sql`update tunebase.jobs set status = 'cancelled', finished_at = now(), due_at = null where not tunebase_internal.is_terminal(status)`;
@@ -211,7 +211,7 @@ Deno.test("a run executed twice: the rejected second worker does not end the fir
   assertEquals((await jobNow(job)).error?.code, "worker_lost", "the first was gone too");
 });
 
-Deno.test("an outage on our side does not end a healthy run", async () => {
+Deno.test("an outage of Tunebase does not end a healthy run", async () => {
   await clear();
   const { job, worker, attempt, reconcile } = await silent();
   runpod.status = says({ status: "IN_PROGRESS" });

@@ -255,7 +255,7 @@ for (const [what, body, status, code] of ends) {
   });
 }
 
-Deno.test("a run that times out at the limit its spend cap paid for fails as spend_cap, not as time_limit", async () => {
+Deno.test("a run that times out at the limit set by its spend cap fails as spend_cap, not as time_limit", async () => {
   const { job } = await running();
   await sql`update tunebase.attempts set execution_timeout_seconds = 90 where id = ${
     (await latestAttempt(tunebase, job)).id
@@ -281,7 +281,7 @@ Deno.test("a completed run whose finish was lost succeeds from its verified file
   assertEquals((await jobNow(job)).status, "succeeded");
 });
 
-Deno.test("a run that still reports continues, whatever RunPod's queue says", async () => {
+Deno.test("a run that still reports continues regardless of RunPod's status", async () => {
   const { job } = await running();
   runpod.status = says({ status: "FAILED" });
   await sql`update tunebase.attempts set reconcile_at = now() where id = ${

@@ -1,4 +1,4 @@
-/** The documentation refers to what exists: links, commands, settings and alerts. */
+/** Links, commands, settings and alerts in the documentation exist. */
 import { assert, assertEquals } from "#assert";
 import { root } from "../../local/state_dir.ts";
 import { exists, join } from "../../local/paths.ts";

@@ -56,7 +56,7 @@ async function assertAdapter(folder: string): Promise<void> {
   assertEquals(await Deno.readTextFile(join(folder, "adapter_model.safetensors")), "weights");
 }
 
-Deno.test("the README's script takes a file to an adapter, and calls it", async () => {
+Deno.test("the README's script trains an adapter from a file and calls it", async () => {
   const user = await tunebase.user();
   const readme = await Deno.readTextFile(join(root, "README.md"));
   const script = /```python\n(.*?)```/s.exec(readme)?.[1] ?? "";
@@ -74,7 +74,7 @@ const examples = {
   "finetune.mjs": [Deno.execPath(), "run", "-A", "--quiet", join(root, "examples/sdk/finetune.mjs")],
 };
 for (const [name, command] of Object.entries(examples)) {
-  Deno.test(`examples/sdk/${name} takes a file to an adapter, and calls it`, async () => {
+  Deno.test(`examples/sdk/${name} trains an adapter from a file and calls it`, async () => {
     const user = await tunebase.user();
     const { folder, text } = await run(user, [...command, rows]);
     const [job] = (await user.openai.fineTuning.jobs.list()).data;

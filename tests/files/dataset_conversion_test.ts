@@ -16,7 +16,7 @@ interface Converted {
   conversion: Validator["conversion"];
 }
 
-/** Validates and converts a file in pieces of `size` bytes; with `resume` each goes through the state's JSON. */
+/** Validates and converts a file in chunks of `size` bytes; with `resume`, with a JSON round trip of the state after each. */
 function convert(file: string | Uint8Array, size = Infinity, resume = false): Converted {
   const bytes = typeof file === "string" ? utf8.encode(file) : file;
   const rows: string[] = [];
@@ -46,7 +46,7 @@ const preference = (messages: unknown[], better: string, worse: string) => ({
 });
 const lines = (...rows: unknown[]) => rows.map((row) => JSON.stringify(row)).join("\n");
 
-/** A file, the format that is found in it, and the rows that it becomes. */
+/** A file, its detected format, and the resulting rows. */
 const cases: [what: string, file: string, format: string, rows: unknown[]][] = [
   [
     "Alpaca, with and without an input",
@@ -189,7 +189,7 @@ const cases: [what: string, file: string, format: string, rows: unknown[]][] = [
     [chat(user("a"), assistant("b"))],
   ],
   [
-    "an array of brightrun rows, of whose history nothing is learned",
+    "an array of brightrun rows, whose history is not trained on",
     JSON.stringify([{
       system_prompt: "s",
       conversation_history: [user("a"), assistant("b"), user("c")],
@@ -229,7 +229,7 @@ const cases: [what: string, file: string, format: string, rows: unknown[]][] = [
 ];
 
 for (const [what, file, format, expected] of cases) {
-  Deno.test(`${what} are converted to rows that are valid as they are`, () => {
+  Deno.test(`${what} are converted to valid canonical rows`, () => {
     const { report, rows, conversion } = convert(file);
     assertEquals(report.errors, []);
     assertEquals(rows.map((row) => JSON.parse(row)), expected);
@@ -302,7 +302,7 @@ Deno.test("brightrun pairs without a target are skipped, and the header is not a
   }
 });
 
-/** A file, and the line, code and a part of the sentence of its first error. */
+/** A file, and the line, code and part of the message of its first error. */
 const refusals: [what: string, file: string, line: number | null, code: string, part: string][] = [
   [
     "an empty prompt",
@@ -409,7 +409,7 @@ const refusals: [what: string, file: string, line: number | null, code: string, 
     "holds a whole dialogue as one string",
   ],
   [
-    "a record with a field too many",
+    "a record with an extra field",
     "prompt,completion\na,b\nc, d, e\n",
     3,
     "csv",
@@ -419,14 +419,14 @@ const refusals: [what: string, file: string, line: number | null, code: string, 
   ["a backslash before a quote", 'prompt,completion\na,"b\\"c"\nd,e', 2, "csv", "after a quoted field"],
   ["a column twice", "prompt,prompt,completion\na,b,c", 1, "csv", 'has a duplicate column "prompt"'],
   [
-    "columns of no format",
+    "columns of an unknown format",
     "promt,answer\na,b\nc,d\n",
     null,
     "unknown_format",
     'has an unknown format: its columns are "promt", "answer". Rename the columns. Supported formats:',
   ],
   ["a misspelled column", "promt,answer\na,b\n", null, "unknown_format", 'Did you mean "prompt"?'],
-  ["messages that are no JSON", "messages,x\nhello,1", 1 + 1, "source_field", "messages is not JSON"],
+  ["messages that are not JSON", "messages,x\nhello,1", 1 + 1, "source_field", "messages is not JSON"],
   ["messages that are misspelled", lines({ message: [] }), 1, "unknown_format", 'Did you mean "messages"?'],
   ["an array that is cut off", '[{"prompt":"a","completion":"b"},', 2, "truncated", "in the middle of a row"],
   [
@@ -483,7 +483,7 @@ Deno.test("misspelled names are recognized, and other names are not", () => {
   ) assertEquals(nearMiss(given, known), meant, given);
 });
 
-/** Small and fast, and the same at every run. */
+/** Small, fast and deterministic. */
 function random(seed: number): () => number {
   return () => {
     seed = Math.imul(seed ^ seed >>> 15, seed | 1) + 0x6d2b79f5 | 0;
@@ -557,7 +557,7 @@ Deno.test("a row over 4 MiB is skipped without buffering, and later rows are rea
       assertEquals([report.rows, rows.length, report.problems], [3, 2, { line_too_long: 1 }]);
     }
   }
-  // Short before its conversion, too long after it: the trainer would refuse the line.
+  // Short before its conversion but too long afterwards: the trainer would reject the line.
   const grown = convert(`prompt\tcompletion\n${'"'.repeat(3e6)}x\tb\n`.replace('\n"', '\nx"'));
   assertEquals(grown.report.problems, { line_too_long: 1 });
 });

@@ -31,7 +31,7 @@ const tools = [{ type: "function", function: { name: "weather", parameters: { ty
 const toolRow = (...messages: unknown[]) => JSON.stringify({ messages, tools });
 const allFindings = (report: DatasetReport) => [...report.errors, ...report.warnings];
 
-/** A file, the code, the line and a part of the sentence that it gets; `null`: none at all. */
+/** A file, and the code, line and part of the message of its finding; `null`: no finding. */
 const cases: [string, string | Uint8Array, null | [ProblemCode, number | null, string]][] = [
   ["chat", row(), null],
   ["Windows line ends and blank lines", `\r\n${row()}\r\n\r\n \t\r\n${row("b")}\r\n`, null],
@@ -96,7 +96,7 @@ const cases: [string, string | Uint8Array, null | [ProblemCode, number | null, s
   ["NaN", `{"messages":[{"role":"assistant","content":"a","weight":NaN}]}`, ["not_json", 1, "NaN"]],
   ["two objects on a line", `${row()}${row()}\n`, ["not_json", 1, "several objects"]],
   ["a byte order mark in the middle", `${row()}\n\ufeff${row()}\n`, ["not_json", 2, "byte order mark"]],
-  ["a last line that is cut off", `${row()}\n${row().slice(0, -9)}`, [
+  ["a truncated last line", `${row()}\n${row().slice(0, -9)}`, [
     "truncated",
     2,
     "in the middle of a row",
@@ -159,8 +159,8 @@ const cases: [string, string | Uint8Array, null | [ProblemCode, number | null, s
     1,
     'messages[0] has unknown fields: "colour"',
   ]],
-  ["messages that are no list", `{"messages":"a"}`, ["messages", 1, "must be a non-empty array"]],
-  ["a message that is no object", chat("a", answer), ["messages", 1, "messages[0] must be an object"]],
+  ["messages that are not a list", `{"messages":"a"}`, ["messages", 1, "must be a non-empty array"]],
+  ["a message that is not an object", chat("a", answer), ["messages", 1, "messages[0] must be an object"]],
   ["a wrong role", chat({ role: "robot", content: "a" }, answer), [
     "role",
     1,
@@ -211,7 +211,7 @@ const cases: [string, string | Uint8Array, null | [ProblemCode, number | null, s
     toolRow(user, call('{"city":"Oslo"}'), { role: "tool", tool_call_id: "c1", content: "" }, answer),
     null,
   ],
-  ["a call at the end, which is what is learned", toolRow(user, call("{}")), null],
+  ["a call at the end, which is trained on", toolRow(user, call("{}")), null],
   [
     "two calls at once",
     JSON.stringify({
@@ -252,7 +252,7 @@ const cases: [string, string | Uint8Array, null | [ProblemCode, number | null, s
     1,
     "JSON-encoded twice",
   ]],
-  ["arguments that are no JSON", toolRow(user, call("{a:1}")), [
+  ["arguments that are not JSON", toolRow(user, call("{a:1}")), [
     "tool_calls",
     1,
     "messages[1].tool_calls[0].function.arguments is",
@@ -262,7 +262,7 @@ const cases: [string, string | Uint8Array, null | [ProblemCode, number | null, s
     1,
     "JSON-encoded object",
   ]],
-  ["a call of what is not declared", toolRow(user, call("{}", "c1", "other")), [
+  ["a call of an undeclared function", toolRow(user, call("{}", "c1", "other")), [
     "tool_calls",
     1,
     "is not declared",
@@ -302,12 +302,12 @@ for (const [what, file, expected] of cases) {
     assertEquals(found.line, line);
     assertStringIncludes(sentence(found), part);
     assert((report.problems[code] ?? 0) > 0);
-    // Byte by byte, and with a JSON round trip in between, the report is the same.
+    // The report is the same byte by byte and with JSON round trips of the state in between.
     if (file.length < 2000) assertEquals(inPieces(bytes(file), 1, true), report);
   });
 }
 
-/** Checks in pieces; with `resume` each goes through the state's JSON and begins at its offset. */
+/** Validates in chunks; with `resume`, resumes from the state's JSON at its offset after each. */
 function inPieces(file: Uint8Array, size: number, resume: boolean, reads = everything): DatasetReport {
   let validator = new Validator({ reads });
   let at = 0;
@@ -333,7 +333,7 @@ const Case = z.object({
   indent: z.number().optional(),
   learned: z.array(z.string()).optional(),
   refused: z.string().optional(),
-  /** Where the server converts what the worker refuses, and finds something else. */
+  /** Cases in which the server converts a file that the worker rejects, and so has another finding. */
   refused_at_upload: z.string().optional(),
 });
 /** A converted row. */
@@ -438,7 +438,7 @@ Deno.test("rejects a number that overflows to Infinity, but not long digits in t
   }
 });
 
-Deno.test("rejects tool rows where the trainer cannot read them", () => {
+Deno.test("rejects tool rows if the trainer cannot read them", () => {
   const tool = validate(bytes(toolRow(user, call("{}"))), nothing);
   assertStringIncludes(
     tool.errors.map(sentence).join(),
@@ -541,10 +541,10 @@ for (const [how, text] of Object.entries(documents)) {
   });
 }
 const brokenDocuments: [string, string, ProblemCode][] = [
-  ["is cut off", documents["over many lines"].slice(0, 700), "truncated"],
+  ["is truncated", documents["over many lines"].slice(0, 700), "truncated"],
   ["has a bracket too many", documents["over many lines"] + "}", "not_json"],
   [
-    "announces more pairs than it has",
+    "declares more pairs than it has",
     documents["on one line"].replace('"total_pairs":3', '"total_pairs":9'),
     "row_count",
   ],
@@ -647,7 +647,7 @@ Deno.test("docs/datasets.md documents every problem code", async () => {
   assertEquals(Object.keys(problemLevels).filter((code) => !docs.includes(`\`${code}\``)), []);
 });
 
-/** Small and fast, and the same at every run. */
+/** Small, fast and deterministic. */
 function random(seed: number): () => number {
   return () => {
     seed = Math.imul(seed ^ seed >>> 15, seed | 1) + 0x6d2b79f5 | 0;

@@ -8,7 +8,7 @@ Deno.test.afterAll(() => tunebase.close());
 const { sql } = tunebase;
 const ada = await tunebase.user();
 
-/** What is sent, and what is shown: null where a form may spell it in several ways. */
+/** The name as sent and as displayed; null if a form can encode it in several ways. */
 const names: [string, string | null][] = [
   ["../../../etc/passwd", "passwd"],
   ["..\\..\\windows\\system.ini", "system.ini"],

@@ -169,7 +169,7 @@ Deno.test("a file with a wrong MD5 or an invalid row ends in status error with t
   const listed = (await user.openai.files.list({ limit: 1 })).data[0];
   assert(
     listed && !("errors" in (listed as unknown as { report: object }).report),
-    "a list leaves the rows' errors out",
+    "a list omits the rows' errors",
   );
   assertEquals(await code(await post("/fine_tuning/jobs", { model, training_file: broken })), [
     409,
@@ -311,7 +311,7 @@ Deno.test("an expired file is removed with its bytes, unless a job needs it", as
   assertEquals((await user.fetch(`/files/${made.id}`)).status, 404);
 });
 
-/** A direct upload with a stock TUS client, in chunks as Storage wants them. */
+/** A direct upload with a stock TUS client, in chunks of the size that Storage requires. */
 function send(target: Record<string, string | number>, bytes: Uint8Array): Promise<void> {
   return new Promise((resolve, reject) =>
     new Upload(Buffer.from(bytes), {
@@ -456,7 +456,7 @@ Deno.test("a file deleted while it waits for validation leaves nothing behind", 
   assertEquals((await objects()).filter((name) => name.includes(dashed(fileId))), []);
 });
 
-/** A job whose training file is being checked. */
+/** A job whose training file is being validated. */
 async function jobOf(training_file: string, more: object = {}) {
   const response = await post("/fine_tuning/jobs", { model, training_file, ...more });
   const job = await response.json();

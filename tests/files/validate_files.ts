@@ -1,4 +1,4 @@
-/** One step of the scheduler's check of files, as a process of its own that can be killed. */
+/** One step of the scheduler's file validation, in a separate process that can be killed. */
 import { platform } from "../../supabase/functions/_shared/platform.ts";
 import { validateFiles } from "../../supabase/functions/tunebase-scheduler/file_validation/validate_files.ts";
 

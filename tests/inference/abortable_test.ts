@@ -36,7 +36,7 @@ console.log(JSON.stringify({ ended, cancelled }));
 Deno.exit(0);
 `;
 
-Deno.test("an aborted stream ends, also after the garbage collector has run", async () => {
+Deno.test("an aborted stream ends even after a garbage collection", async () => {
   const file = await Deno.makeTempFile({ suffix: ".js" });
   await Deno.writeTextFile(file, script);
   const { stdout, stderr } = await new Deno.Command(Deno.execPath(), {

@@ -1,4 +1,4 @@
-/** Calling models with the official SDK: what the engine gets, and what comes back. */
+/** Calls models with the official SDK and checks the engine's requests and the responses. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "#assert";
 import { createHash } from "node:crypto";
 import OpenAI from "openai";
@@ -16,7 +16,7 @@ const fineTuneOf = async (user: TestUser) => (await trainedJob(tunebase, user)).
 const [ada, bob] = [await tunebase.user(), await tunebase.user()];
 const [adas, bobs] = [await fineTuneOf(ada), await fineTuneOf(bob)];
 
-Deno.test("a fine-tune answers by its name", async () => {
+Deno.test("a fine-tune can be called by name", async () => {
   const answer = await ada.openai.chat.completions.create({ model: adas, messages });
   assertEquals(answer.choices[0]?.message.content, "It is fine");
   assertEquals([answer.model, answer.object, answer.usage?.total_tokens], [adas, "chat.completion", 10]);
@@ -37,7 +37,7 @@ Deno.test("a fine-tune answers by its name", async () => {
   assert(token.model.endsWith(`-${hash.slice(0, 16)}`), token.model);
 });
 
-Deno.test("a streamed answer has the same text; its usage only if asked for", async () => {
+Deno.test("a streamed answer has the same text, and its usage only on request", async () => {
   const read = async (more: { stream_options?: { include_usage: boolean } }) => {
     const chunks = await Array.fromAsync(
       await ada.openai.chat.completions.create({ model: adas, messages, stream: true, ...more }),
@@ -56,7 +56,7 @@ Deno.test("a streamed answer has the same text; its usage only if asked for", as
   assertEquals(inference.last.body.stream_options, { include_usage: true, continuous_usage_stats: true });
 });
 
-Deno.test("a base model and a checkpoint answer too", async () => {
+Deno.test("a base model and a checkpoint can be called", async () => {
   const answer = await ada.openai.chat.completions.create({ model: base, messages });
   assertEquals([answer.model, inference.last.token.model, inference.last.token.adapter], [
     base,
@@ -96,7 +96,7 @@ Deno.test("a base model and a checkpoint answer too", async () => {
   );
 });
 
-Deno.test("text completions work, also for several prompts", async () => {
+Deno.test("text completions work with one or several prompts", async () => {
   const answer = await ada.openai.completions.create({ model: adas, prompt: ["a", "b"], max_tokens: 3 });
   assertEquals([answer.choices[0]?.text, answer.object, answer.model], [
     "It is fine",
@@ -111,7 +111,7 @@ Deno.test("text completions work, also for several prompts", async () => {
   assertEquals(chunks.map(({ choices }) => choices[0]?.text ?? "").join(""), "It is fine");
 });
 
-Deno.test("OpenAI's fields reach the engine, ours do not", async () => {
+Deno.test("OpenAI's fields reach the engine; Tunebase's do not", async () => {
   const passed = {
     tools: [{ type: "function" as const, function: { name: "f", parameters: { type: "object" } } }],
     tool_choice: "auto" as const,
@@ -144,7 +144,7 @@ Deno.test("OpenAI's fields reach the engine, ours do not", async () => {
   assertEquals([sent, rest], [messages, passed]);
 });
 
-Deno.test("tool calls come back as the engine wrote them", async () => {
+Deno.test("tool calls are returned unchanged", async () => {
   const call = { id: "call_1", type: "function", function: { name: "f", arguments: '{"model":"base"}' } };
   inference.answer = ({ body }) =>
     Response.json({
@@ -183,7 +183,7 @@ Deno.test("an unknown field is rejected by name, and never reaches the engine", 
   assertEquals(inference.requests.length, before);
 });
 
-Deno.test("projects have different cache salts and opaque names; a name has one", async () => {
+Deno.test("cache salts differ between projects, and opaque names between models", async () => {
   const salts: string[] = [];
   for (const [user, model] of [[ada, adas], [ada, base], [bob, bobs]] as const) {
     await user.openai.chat.completions.create({ model, messages });
@@ -192,7 +192,7 @@ Deno.test("projects have different cache salts and opaque names; a name has one"
   assertEquals([salts[0] === salts[1], salts[0] === salts[2]], [true, false]);
 });
 
-Deno.test("models of other projects are not found, in the same words as unknown ones", async () => {
+Deno.test("models of other projects return the same 404 as unknown ones", async () => {
   const refusal = async (model: string) => {
     const error = await assertRejects(
       () => ada.openai.chat.completions.create({ model, messages }),
@@ -204,7 +204,7 @@ Deno.test("models of other projects are not found, in the same words as unknown 
   assertEquals((await refusal(bobs))[0], "model_not_found");
 });
 
-Deno.test("a deleted model is refused at once", async () => {
+Deno.test("a deleted model is rejected immediately", async () => {
   const user = await tunebase.user();
   const model = await fineTuneOf(user);
   await user.openai.chat.completions.create({ model, messages });
@@ -212,7 +212,7 @@ Deno.test("a deleted model is refused at once", async () => {
   await assertRejects(() => user.openai.chat.completions.create({ model, messages }), OpenAI.NotFoundError);
 });
 
-Deno.test("the models of an archived project do not answer", async () => {
+Deno.test("models of an archived project cannot be called", async () => {
   const user = await tunebase.user();
   await sql`update tunebase.projects set archived_at = now() where id = ${user.projectId}`;
   const error = await assertRejects(
@@ -242,7 +242,7 @@ Deno.test("calling a model requires the scope `inference`, which viewers do not 
   assertEquals(role.code, "insufficient_role");
 });
 
-Deno.test("a model that the endpoint cannot serve says why", async () => {
+Deno.test("calling a model that the endpoint cannot serve returns the reason", async () => {
   const user = await tunebase.user();
   const model = await fineTuneOf(user);
   const reason = async () =>

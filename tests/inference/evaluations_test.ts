@@ -1,4 +1,4 @@
-/** POST /evaluations: models compared over a file's rows, through the engine; and what a crash or a failure leaves. */
+/** POST /evaluations: compares models over a file's rows, including crashes and failures. */
 import { assert, assertEquals, assertMatch } from "#assert";
 import { complete, vllmError } from "../support/fake_inference.ts";
 import { trainedJob } from "../support/fake_worker.ts";
@@ -47,13 +47,13 @@ async function post(user: TestUser, body: Record<string, unknown>) {
 }
 const get = async (id: string, path = "") => await (await ada.fetch(`/evaluations/${id}${path}`)).json();
 
-/** One tick when all answers are due: they become due one after the other, and failed ones later. */
+/** One tick after making all answers due, which otherwise become due one by one, and failed ones later. */
 async function tickWhenDue() {
   await sql`update tunebase_internal.evaluation_queue set next_at = now()`;
   await tunebase.tick();
 }
 
-/** The tuned model answers every question as expected, the base only the second. */
+/** The tuned model gives every expected answer; the base only the second. */
 function answerLikeModels() {
   inference.answer = (request) => {
     const content = (request.body.messages as { content: string }[])[0]?.content;
@@ -72,7 +72,7 @@ function answerLikeModels() {
   };
 }
 
-Deno.test("an evaluation asks every model every row, scores the answers, and is charged", async () => {
+Deno.test("an evaluation sends every row to every model, scores the answers, and is charged", async () => {
   answerLikeModels();
   inference.requests.length = 0;
   const created = await post(ada, {
@@ -122,7 +122,7 @@ Deno.test("an evaluation asks every model every row, scores the answers, and is 
   assertEquals(listed.data[0].id, created.body.id);
 });
 
-Deno.test("a model that is loading is asked again; a crashed tick's answer is asked again and charged once", async () => {
+Deno.test("requests to a loading model and of a crashed tick are retried, and each answer is charged once", async () => {
   const { body: { id } } = await post(ada, { models: [base], file: await upload(ada) });
   inference.answer = () => new Response("no workers", { status: 503 });
   await tickWhenDue();
@@ -134,14 +134,14 @@ Deno.test("a model that is loading is asked again; a crashed tick's answer is as
   await sql`update tunebase_internal.evaluation_queue set lease = gen_random_uuid(), next_at = now()`;
   await tunebase.tick();
   assertEquals([(await get(id)).status, (await get(id)).answered], ["succeeded", 3]);
-  // The late answer of the tick that was thought dead changes nothing.
+  // The late answer of the tick that was considered dead changes nothing.
   const [late] = await sql`select tunebase_internal.record_evaluation_answer(
     e.id, 1, 1, gen_random_uuid(), gen_random_uuid(), '{"status": "succeeded", "prompt_tokens": 1, "completion_tokens": 1,
     "seconds": 1}', '{"answer": "late", "scores": {}}') as stored from tunebase.evaluations e order by id desc limit 1`;
   assertEquals(late?.stored, false);
 });
 
-Deno.test("a row that is too long fails alone; the reason is kept", async () => {
+Deno.test("a row that is too long fails alone, with the reason", async () => {
   inference.answer = (request) =>
     JSON.stringify(request.body.messages).includes("q1")
       ? vllmError(400, "This model's maximum context length is 16 tokens. However, you requested 99 tokens.")
@@ -176,7 +176,7 @@ Deno.test("the spend cap and a deleted model end an evaluation; its answers are 
   assertEquals([ended.status, ended.error?.code], ["failed", "model_not_found"]);
 });
 
-Deno.test("a model that the engine does not serve ends an evaluation, with the message of a request", async () => {
+Deno.test("a model that the engine does not serve ends an evaluation with the error of a request", async () => {
   inference.answer = () => vllmError(424, "no", "base_model_mismatch");
   const { body: { id } } = await post(ada, { models: [base], file: await upload(ada) });
   await tickWhenDue();
@@ -191,7 +191,7 @@ Deno.test("a model that the engine does not serve ends an evaluation, with the m
   );
 });
 
-Deno.test("an engine that never answers fails the rows after ten tries", async () => {
+Deno.test("rows fail after ten attempts if the engine never responds", async () => {
   inference.answer = () => new Response("no workers", { status: 503 });
   const { body: { id } } = await post(ada, { models: [base], file: await upload(ada), max_rows: 1 });
   inference.requests.length = 0;
@@ -203,7 +203,7 @@ Deno.test("an engine that never answers fails the rows after ten tries", async (
   assertEquals(totals.cost_usd, 0);
 });
 
-Deno.test("a project runs ten evaluations at a time", async () => {
+Deno.test("a project can run at most ten evaluations at a time", async () => {
   const user = await tunebase.user();
   const file = await upload(user);
   for (let n = 0; n < 10; n++) assertEquals((await post(user, { models: [base], file })).status, 201);
@@ -228,7 +228,7 @@ Deno.test("canceling stops an evaluation, and deleting removes it", async () => 
   assertEquals(left?.count, 0);
 });
 
-Deno.test("wrong requests are refused with the field and the reason", async () => {
+Deno.test("rejects invalid requests with the field and the reason", async () => {
   const file = await upload(ada);
   const preference = await upload(
     ada,
@@ -256,7 +256,7 @@ Deno.test("wrong requests are refused with the field and the reason", async () =
   }
 });
 
-Deno.test("the CLI compares a model with its base, and chats with both", async () => {
+Deno.test("the CLI can compare a model with its base and chat with both", async () => {
   answerLikeModels();
   const path = `${cli.home}/held-out.jsonl`;
   await Deno.writeTextFile(path, text);

@@ -1,4 +1,4 @@
-/** What goes wrong at the engine arrives as the SDK's error classes; each request is recorded and charged once. */
+/** Failures of the engine map to the SDK's error classes, and each request is recorded and charged once. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "#assert";
 import OpenAI from "openai";
 import { complete, vllmError } from "../support/fake_inference.ts";
@@ -80,7 +80,7 @@ Deno.test("an hourly price is charged for the seconds of the answer", async () =
   await sql`update tunebase.base_models set inference_usd_per_hour = 0`;
 });
 
-Deno.test("an error of the request keeps the engine's message; a context that is too long names the limit", async () => {
+Deno.test("request errors keep the engine's message, and a context that is too long is reported with the limit", async () => {
   inference.answer = ({ body }) =>
     vllmError(400, `The model \`${body.model}\` does not support tool_choice "x".`);
   const error = await assertRejects(() => call(), OpenAI.BadRequestError);
@@ -105,7 +105,7 @@ const unavailable: [what: string, answer: () => Response, code: string][] = [
     "model_loading",
   ],
   [
-    "RunPod has no worker in two minutes",
+    "RunPod has no worker within two minutes",
     () => Response.json({ error: "no worker" }, { status: 400 }),
     "model_loading",
   ],
@@ -113,8 +113,8 @@ const unavailable: [what: string, answer: () => Response, code: string][] = [
   ["RunPod throttles", () => new Response("slow down", { status: 429 }), "inference_unavailable"],
   ["the worker dies", () => new Response("<html>502</html>", { status: 502 }), "inference_unavailable"],
   ["the engine dies", () => vllmError(500, "EngineCore died"), "inference_unavailable"],
-  ["RunPod refuses the key", () => new Response("", { status: 401 }), "inference_unavailable"],
-  ["the endpoint answers HTML", () => new Response("<html>hello</html>"), "inference_unavailable"],
+  ["RunPod rejects the key", () => new Response("", { status: 401 }), "inference_unavailable"],
+  ["the endpoint returns HTML", () => new Response("<html>hello</html>"), "inference_unavailable"],
   [
     "an adapter cannot be downloaded",
     () => vllmError(424, "no", "adapter_unavailable"),
@@ -122,7 +122,7 @@ const unavailable: [what: string, answer: () => Response, code: string][] = [
   ],
 ];
 for (const [what, answer, code] of unavailable) {
-  Deno.test(`${what}: 503, which tells the SDK to retry and when`, async () => {
+  Deno.test(`${what}: 503 with Retry-After for the SDK`, async () => {
     inference.answer = answer;
     const error = await assertRejects(() => call(), OpenAI.InternalServerError);
     assertEquals([error.status, error.code], [503, code]);
@@ -161,7 +161,7 @@ Deno.test("an endpoint that refuses connections: 503", async () => {
   }
 });
 
-Deno.test("a plain call gives up after a while: retryable while the model loads, final if it is only slow", async () => {
+Deno.test("a non-streaming call times out, retryable while the model loads and final if it is only slow", async () => {
   inference.answer = (request) =>
     new Promise((resolve) => request.signal.addEventListener("abort", () => resolve(new Response(null))));
   inference.ping = 204;
@@ -177,7 +177,7 @@ Deno.test("a plain call gives up after a while: retryable while the model loads,
   ]);
 });
 
-Deno.test("while a model loads, a stream opens with comments, and then has the answer", async () => {
+Deno.test("while a model loads, a stream opens with comments before the answer", async () => {
   inference.answer = async (request) => {
     await new Promise((resolve) => setTimeout(resolve, 2500));
     return await ok(request);
@@ -191,7 +191,7 @@ Deno.test("while a model loads, a stream opens with comments, and then has the a
   assertEquals(await text(await stream()), "It is fine", "the SDK skips the comments");
 });
 
-Deno.test("a stream asks again while no worker is ready", async () => {
+Deno.test("a stream retries while no worker is ready", async () => {
   const before = inference.requests.length;
   inference.answer = (request) =>
     inference.requests.length > before + 1 ? ok(request) : new Response(null, { status: 204 });
@@ -212,7 +212,7 @@ Deno.test("a failure after the stream has opened is an event that the SDK raises
   }
 });
 
-Deno.test("RunPod's limit of 5.5 minutes is an error that is not retried", async () => {
+Deno.test("reaching RunPod's limit of 5.5 minutes is an error without a retry", async () => {
   inference.answer = () => new Response("<html>524</html>", { status: 524 });
   const error = await assertRejects(() => call(), OpenAI.InternalServerError);
   assertEquals([error.status, error.code, error.headers?.get("x-should-retry")], [
@@ -248,7 +248,7 @@ Deno.test("an answer that takes longer than the time limit ends with an error", 
   assertEquals(outcome(await finished()), ["failed", "inference_timeout"]);
 });
 
-Deno.test("when the client leaves a stream, the engine's request ends within a second; what was streamed is charged", async () => {
+Deno.test("when a client closes a stream, the engine's request ends within a second, and the streamed tokens are charged", async () => {
   inference.answer = complete(tokens, { end: "hang" });
   const answer = await stream();
   let seen = 0;
@@ -261,12 +261,12 @@ Deno.test("when the client leaves a stream, the engine's request ends within a s
   assertEquals(row, { ...row, status: "cancelled", prompt_tokens: 7, completion_tokens: 3, cost_usd: 13e-6 });
 });
 
-Deno.test("when the client leaves a plain call or a stream that has not begun, so does the API", async () => {
+Deno.test("when a client disconnects before the answer, the API ends the engine's request", async () => {
   inference.answer = (request) =>
     new Promise((resolve) => request.signal.addEventListener("abort", () => resolve(new Response(null))));
   for (const streamed of [false, true]) {
     const before = inference.requests.length;
-    // A socket of its own: when Deno's fetch is aborted, it sometimes keeps the connection open until the response.
+    // A raw socket, because an aborted fetch in Deno sometimes keeps the connection open until the response.
     const { hostname, port } = new URL(tunebase.url);
     const socket = await Deno.connect({ hostname, port: Number(port) });
     const body = JSON.stringify({ model: base, messages, stream: streamed });
@@ -282,7 +282,7 @@ Deno.test("when the client leaves a plain call or a stream that has not begun, s
   }
 });
 
-Deno.test("files that are not in Storage, or are not those that were trained, are an error that is not retried", async () => {
+Deno.test("missing or modified adapter files are an error without a retry", async () => {
   const other = await tunebase.user();
   const model = (await trainedJob(tunebase, other)).fine_tuned_model ?? "";
   const ask = () => other.openai.chat.completions.create({ model, messages });
@@ -301,7 +301,7 @@ Deno.test("files that are not in Storage, or are not those that were trained, ar
   }
 });
 
-Deno.test("a request that may exceed the project's spend cap is refused before it starts", async () => {
+Deno.test("a request that may exceed the project's spend cap is rejected before it starts", async () => {
   const other = await tunebase.user();
   await sql`update tunebase.projects set spend_cap_usd = 0.006 where id = ${other.projectId}`;
   inference.answer = ok;
@@ -328,7 +328,7 @@ Deno.test("a request that may exceed the project's spend cap is refused before i
   await call(other);
 });
 
-Deno.test("a request is charged once, even if it is finished twice; one whose process died is free", async () => {
+Deno.test("a request is charged once even if it is finished twice, and is free if its process died", async () => {
   const other = await tunebase.user();
   inference.answer = ok;
   await call(other);
@@ -353,7 +353,7 @@ Deno.test("a request is charged once, even if it is finished twice; one whose pr
   open.controller.abort();
 });
 
-Deno.test("neither the log nor an error has the token, a signed URL or the messages", async () => {
+Deno.test("logs and errors contain no token, signed URL or messages", async () => {
   const secret = "a very private question";
   inference.answer = () => vllmError(500, `boom ${secret}`);
   const model = (await trainedJob(tunebase, user)).fine_tuned_model ?? "";

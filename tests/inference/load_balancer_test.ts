@@ -1,4 +1,4 @@
-/** The emulator of RunPod's load-balancing endpoints, in front of a worker that does as the path says. */
+/** The emulator of RunPod's load-balancing endpoints, with a worker whose behavior is set by the path. */
 import { assert, assertEquals, assertRejects } from "#assert";
 import { createLoadBalancer, type LoadBalancerOptions } from "../../local/emulators/runpod/load_balancer.ts";
 import { fromFileUrl } from "../../local/paths.ts";
@@ -51,7 +51,7 @@ async function until(what: string, done: () => boolean | Promise<boolean>, ms = 
   }
 }
 
-Deno.test("the first request starts the worker, waits while it loads, and passes any path on", async () => {
+Deno.test("the first request starts the worker and waits while it loads; any path is forwarded", async () => {
   await using run = await started({}, { LOAD_MS: "500" });
   assertEquals(run.balancer.workers(), []);
   const response = await run.ask("/any/path?x=1", {
@@ -77,7 +77,7 @@ Deno.test("the key and the endpoint are checked before a worker starts", async (
   assertEquals(run.balancer.workers(), []);
 });
 
-Deno.test("concurrent requests share one worker, also while it starts", async () => {
+Deno.test("concurrent requests share one worker, even while it starts", async () => {
   await using run = await started();
   const answers = await Promise.all(Array.from({ length: 10 }, async () => (await run.ask("/x")).json()));
   assertEquals(new Set(answers.map(({ pid }) => pid)).size, 1);
@@ -86,7 +86,7 @@ Deno.test("concurrent requests share one worker, also while it starts", async ()
   assert(performance.now() - begin < 2000);
 });
 
-Deno.test("an idle worker ends, one in use does not, and the next request starts another", async () => {
+Deno.test("an idle worker ends, a busy one does not, and the next request starts another", async () => {
   await using run = await started({ idleMs: 300 });
   const first = (await (await run.ask("/x")).json()).pid;
   assertEquals(await (await run.ask("/wait?ms=1000")).text(), "waited");
@@ -95,7 +95,7 @@ Deno.test("an idle worker ends, one in use does not, and the next request starts
   assert((await (await run.ask("/x")).json()).pid !== first);
 });
 
-Deno.test("without a healthy worker in time, RunPod answers 400, and no worker's id", async () => {
+Deno.test("without a healthy worker in time, the response is 400 without a worker id", async () => {
   for (const [name, value] of [["LOAD_MS", "60000"], ["CRASH_AT_START", "1"]] as const) {
     await using run = await started({ startMs: 1500 }, { [name]: value });
     const response = await run.ask("/x");
@@ -104,7 +104,7 @@ Deno.test("without a healthy worker in time, RunPod answers 400, and no worker's
   }
 });
 
-Deno.test("a worker that dies is a 502 with an HTML body, and the next request starts another", async () => {
+Deno.test("a dying worker causes a 502 with an HTML body, and the next request starts another", async () => {
   await using run = await started();
   const response = await run.ask("/crash");
   assertEquals([response.status, response.headers.get("x-runpod-worker-id")], [502, null]);
@@ -114,7 +114,7 @@ Deno.test("a worker that dies is a 502 with an HTML body, and the next request s
   await again.body?.cancel();
 });
 
-Deno.test("a worker that dies during a stream breaks the stream off", async () => {
+Deno.test("a worker that dies during a stream interrupts it", async () => {
   await using run = await started();
   const response = await run.ask("/stream?dies");
   let text = "";
@@ -124,7 +124,7 @@ Deno.test("a worker that dies during a stream breaks the stream off", async () =
   assert(text.startsWith("data: 0\n\ndata: 1\n\n"), text);
 });
 
-Deno.test("the processing time ends a request with 524, and a stream by breaking it off", async () => {
+Deno.test("exceeding the processing time returns 524, or interrupts a stream", async () => {
   await using run = await started({ requestMs: 700 });
   await (await run.ask("/x")).body?.cancel();
   const response = await run.ask("/wait?ms=5000");
@@ -134,7 +134,7 @@ Deno.test("the processing time ends a request with 524, and a stream by breaking
   await assertRejects(() => stream.text());
 });
 
-Deno.test("a body above the limit is refused", async () => {
+Deno.test("rejects a body above the limit", async () => {
   await using run = await started({ maxBodyBytes: 1000 });
   const response = await run.ask("/x", { method: "POST", body: "x".repeat(1001) });
   assertEquals(response.status, 413);
@@ -142,7 +142,7 @@ Deno.test("a body above the limit is refused", async () => {
   assertEquals((await (await run.ask("/x", { method: "POST", body: "x".repeat(1000) })).json()).bytes, 1000);
 });
 
-Deno.test("the worker notices within a second that the client of a stream has gone", async () => {
+Deno.test("the worker detects within a second that a stream's client has disconnected", async () => {
   await using run = await started();
   const leaving = new AbortController();
   const response = await run.ask("/stream", { signal: leaving.signal });
@@ -157,7 +157,7 @@ Deno.test("the worker notices within a second that the client of a stream has go
   );
 });
 
-Deno.test("stopping ends the worker and what waits for it", async () => {
+Deno.test("stopping ends the worker and the requests that wait for it", async () => {
   const run = await started({}, { LOAD_MS: "60000" });
   const waiting = run.ask("/x").then(async (response) => {
     await response.body?.cancel();

@@ -1,4 +1,4 @@
-/** What /models says about serving, warming a model, and what /usage counts. */
+/** Serving information in /models, warming a model, and /usage. */
 import { assert, assertEquals, assertRejects } from "#assert";
 import { complete, vllmError } from "../support/fake_inference.ts";
 import { trainedJob } from "../support/fake_worker.ts";
@@ -21,7 +21,7 @@ const servable = async (id: string) => {
   return one.servable_reason;
 };
 
-Deno.test("models say whether they can be called, and why not", async () => {
+Deno.test("models show whether they can be called, and why not", async () => {
   assertEquals([await servable(base), await servable(tuned)], [null, null]);
   const model = unwrap(await api.GET("/models/{id}", { params: { path: { id: base } } }));
   assert("inference" in model);
@@ -50,7 +50,7 @@ Deno.test("models say whether they can be called, and why not", async () => {
   await sql`update tunebase.base_models set inference_endpoint_id = 'local-inference'`;
 });
 
-Deno.test("warming loads a model and says whether it is ready", async () => {
+Deno.test("warming loads a model and returns whether it is ready", async () => {
   const warm = async (id: string) => {
     const response = await user.fetch(`/models/${encodeURIComponent(id)}/warm`, { method: "POST" });
     return { status: response.status, ...await response.json() };
@@ -143,7 +143,7 @@ Deno.test("the project's cap includes inference, and stops its jobs", async () =
   assertEquals([status, error?.code], ["failed", "spend_cap"]);
 });
 
-Deno.test("requests are deleted after 30 days, usage is kept", async () => {
+Deno.test("requests are deleted after 30 days, but usage is kept", async () => {
   await sql`update tunebase.inference_requests set id =
       overlay(tunebase_internal.uuid7_lower_bound(now() - interval '31 days')::text placing right(id::text, 12) from 25)::uuid
     where project_id = ${user.projectId}`;

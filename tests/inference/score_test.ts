@@ -3,7 +3,7 @@ import { assertEquals } from "#assert";
 import { Grader } from "../../supabase/functions/_shared/contracts/graders.ts";
 import { scoreAnswer } from "../../supabase/functions/tunebase-scheduler/evaluations/score.ts";
 
-Deno.test("an answer has the scores that the trainer gives it", async () => {
+Deno.test("answers are scored like in the trainer", async () => {
   const cases: Record<string, unknown>[] = JSON.parse(
     await Deno.readTextFile(new URL("../../trainer/tests/evaluation/score_cases.json", import.meta.url)),
   );
@@ -21,7 +21,7 @@ Deno.test("tool calls are compared as JSON", () => {
   assertEquals(exact("get_order"), false);
 });
 
-Deno.test("graders: contains and regex, with and without case, and a pattern that would hang a backtracking engine", () => {
+Deno.test("graders support text and regular expressions with or without case, and cannot hang on a pattern", () => {
   const graders = [
     { type: "contains", value: "Refund" },
     { type: "contains", value: "Refund", ignore_case: true },

@@ -1,4 +1,4 @@
-/** `store: true`: stored only where an owner allows it, listed as OpenAI's SDK reads it, and turned into a training file. */
+/** `store: true`: completions are stored only if an owner allows it, listed by OpenAI's SDK, and exported as a training file. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "#assert";
 import OpenAI from "openai";
 import { complete, type InferenceRequest } from "../support/fake_inference.ts";
@@ -38,7 +38,7 @@ const fromCompletions = async (user: TestUser, body: unknown = {}) => {
 const rowsOf = async (user: TestUser, id: string) =>
   (await (await user.openai.files.content(id)).text()).trim().split("\n").map((line) => JSON.parse(line));
 
-Deno.test("storing is off until an owner turns it on, and the error says how", async () => {
+Deno.test("storing is off until an owner turns it on, as the error explains", async () => {
   const user = await tunebase.user();
   inference.answer = complete(["Fine"]);
   const error = await assertRejects(() => ask(user, "hi"), OpenAI.BadRequestError);
@@ -58,7 +58,7 @@ Deno.test("storing is off until an owner turns it on, and the error says how", a
   assertEquals(row?.seconds, 7 * 86_400);
 });
 
-Deno.test("a streamed answer is stored as the same answer would be whole, tool calls included", async () => {
+Deno.test("a streamed answer is stored like a complete one, including tool calls", async () => {
   const user = await storingUser();
   const call = { id: "call_1", type: "function", function: { name: "order", arguments: '{"id": 7}' } };
   const choice = { index: 0, logprobs: null, finish_reason: "tool_calls" };
@@ -163,7 +163,7 @@ Deno.test("matching completions become a training file; none is an error", async
   const soon = Math.floor(Date.now() / 1000) + 60;
   assertEquals((await fromCompletions(user, { after: soon })).error.code, "no_completions_found");
   assertEquals((await rowsOf(user, (await fromCompletions(user, { before: soon })).id)).length, 2);
-  // An answer that was cut off teaches the wrong end.
+  // A truncated answer would teach the model to stop in the wrong place.
   await sql`delete from tunebase.stored_completions where project_id = ${user.projectId}`;
   inference.answer = async (request) => {
     const answer = await (await complete(["Bl"])(request)).text();

@@ -1,4 +1,4 @@
-/** A worker for the load balancer's tests: what it does is in the path. `LOAD_MS`: how long /ping is 204. */
+/** A worker for the load balancer's tests whose behavior is set by the path. `LOAD_MS`: how long /ping returns 204. */
 const loaded = Date.now() + Number(Deno.env.get("LOAD_MS") ?? 0);
 if (Deno.env.get("CRASH_AT_START") === "1") Deno.exit(3);
 let cancelled = 0;

@@ -10,7 +10,7 @@ const tunebase = await startTunebase();
 Deno.test.afterAll(() => tunebase.close());
 const { sql } = tunebase;
 const model = "SmolLM2-135M-Instruct";
-/** As OpenAI's guide has it. */
+/** The example of OpenAI's guide. */
 const preference = JSON.stringify({
   input: { messages: [{ role: "user", content: "How cold is it?" }], tools: [], parallel_tool_calls: true },
   preferred_output: [{ role: "assistant", content: "Between 14 and 20 °C." }],
@@ -84,13 +84,13 @@ for (
       "Allowed fields: n_epochs",
     ],
     [
-      "the other method's member",
+      "the other method's field",
       { method: { type: "dpo", supervised: {} } },
       "method.supervised",
       "Allowed fields: type, dpo",
     ],
     [
-      "a method that there is not",
+      "an unknown method",
       { method: { type: "ppo" } },
       "method.type",
       'must be "supervised" or "dpo"',

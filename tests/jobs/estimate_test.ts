@@ -285,7 +285,7 @@ Deno.test("time, cost and memory are ranges based on the model's settings", asyn
   });
 });
 
-Deno.test("quantization auto is bf16 where the whole base fits, and none that cannot fit is rejected", async () => {
+Deno.test("quantization auto is bf16 if the whole base fits, and none is rejected if it cannot fit", async () => {
   const training_file = await upload(user, twoRows);
   const shape = { parameters: 8_030_261_248, hidden_size: 4096, layers: 32, vocab_size: 128_256 };
   const on = <T>(gpu_memory_gb: number, num_gpus: number, run: () => Promise<T>, more: object = {}) => {
@@ -331,7 +331,7 @@ Deno.test("quantization auto is bf16 where the whole base fits, and none that ca
     assertEquals(
       error.message,
       "hyperparameters.quantization = none: in bf16, the base model and its adapter need at least about 16.3 GB on each " +
-        'GPU, and 1 × 12 GB are configured for this model. Use "nf4" or "auto".',
+        'GPU, but 1 × 12 GB are configured for this model. Use "nf4" or "auto".',
     );
   });
 });
@@ -349,7 +349,7 @@ Deno.test("a file is counted once, and an unreadable Storage does not block a jo
   assert(lost.tokens.per_epoch.low < 13_997 && 13_997 < lost.tokens.per_epoch.high);
 });
 
-Deno.test("an estimate is rejected as its job would be and creates nothing", async () => {
+Deno.test("an estimate is rejected like its job would be and creates nothing", async () => {
   const count = async () => Number((await sql`select count(*) from tunebase.jobs`)[0]?.count);
   const before = await count();
   const training_file = await upload(user, twoRows);

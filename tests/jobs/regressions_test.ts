@@ -30,7 +30,7 @@ async function claimed() {
   await all.worker.claim();
   return all;
 }
-/** The timer comes when the attempt's lease and deadline are over. */
+/** Runs a tick after the attempt's lease and deadline have expired. */
 async function late(id: string, status: unknown) {
   runpod.status = () => Response.json(status);
   await sql`
@@ -191,7 +191,7 @@ Deno.test("charged for workers that never started: an unclaimed job costs nothin
 });
 
 const failures: [string, (job: Awaited<ReturnType<typeof dispatched>>) => Promise<unknown>][] = [
-  ["no GPU came", ({ attempt }) => late(attempt.id, { status: "IN_QUEUE" })],
+  ["no GPU was available", ({ attempt }) => late(attempt.id, { status: "IN_QUEUE" })],
   ["the worker was lost", async ({ attempt, worker }) => {
     await worker.claim();
     await late(attempt.id, { status: "FAILED", error: "job timed out after 1 retries" });
@@ -204,7 +204,7 @@ const failures: [string, (job: Awaited<ReturnType<typeof dispatched>>) => Promis
     await worker.claim();
     await worker.fail("out_of_memory");
   }],
-  ["its money was spent", async ({ attempt, worker }) => {
+  ["its budget was spent", async ({ attempt, worker }) => {
     await worker.claim();
     await sql`update tunebase.jobs set spend_cap_usd = 0.01 where id = ${attempt.job_id}`;
     await sql`update tunebase.attempts set started_at = now() - interval '1 hour' where id = ${attempt.id}`;

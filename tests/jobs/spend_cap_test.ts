@@ -17,7 +17,7 @@ const warnings = async (user: TestUser, job: { id: string }) => {
   return found;
 };
 
-/** A running job of this user, which costs a dollar a minute; `minutes` turns its clock on. */
+/** A running job of this user that costs a dollar per minute; `minutes` advances its clock. */
 async function running(user: TestUser, cap?: number) {
   const job = await createJob(user, cap === undefined ? {} : { spend_cap_usd: cap });
   await tunebase.tick();

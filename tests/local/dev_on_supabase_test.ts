@@ -1,7 +1,6 @@
 /**
- * `task dev --supabase` without containers: what it does with the Supabase CLI, against a program that records its
- * arguments; and the stack it starts, against a project whose functions see the internal URL that containers see, and which
- * other addresses than 127.0.0.1 reach.
+ * `task dev --supabase` without containers. The Supabase CLI is a program that records its arguments. The project's functions
+ * see the internal URL that containers see, and it is reachable at an address other than 127.0.0.1.
  */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "#assert";
 import { createClient } from "@supabase/supabase-js";
@@ -21,10 +20,10 @@ import { FakeRunpod } from "../support/fake_runpod.ts";
 import { FakeWorker, rows } from "../support/fake_worker.ts";
 import { startLatencyProxy } from "../support/latency_proxy.ts";
 
-/** In the containers' place: this machine's too, and not 127.0.0.1. */
+/** Plays the role of the containers' address: it belongs to this machine but is not 127.0.0.1. */
 const address = "127.0.0.2";
 
-/** A project as `supabase start` makes one. What it publishes answers at 127.0.0.1 and at `address`. */
+/** A project like that of `supabase start`. Its ports are reachable at 127.0.0.1 and at `address`. */
 async function startProject(home: string) {
   const database = await testDatabase();
   const keys = await loadKeys(home);
@@ -124,7 +123,7 @@ async function ownKeys(home: string): Promise<Keys> {
   return keys;
 }
 
-Deno.test("a job on the local Supabase: every URL that leaves a container has an address that the machine reaches", async () => {
+Deno.test("a job on the local Supabase uses only URLs that both containers and the machine can reach", async () => {
   const directory = await Deno.makeTempDir({ prefix: "tunebase on supabase " });
   await Deno.mkdir(join(directory, "project"));
   const project = await startProject(join(directory, "project")).catch(async (error) => {

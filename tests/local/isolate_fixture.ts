@@ -1,4 +1,4 @@
-/** A function that uses what it is asked to: CPU, memory, time. For the runner's tests. */
+/** A function that uses CPU, memory or time on request, for the runner's tests. */
 import process from "node:process";
 
 declare const EdgeRuntime: { waitUntil(work: Promise<unknown>): void } | undefined;

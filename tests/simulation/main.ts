@@ -1,7 +1,7 @@
 /**
  * `task chaos`: a randomized simulation of everything that clients, workers, RunPod, the clock and crashes can do to
  * Tunebase. It checks every promise after every command (invariants.sql, model_updates.ts, oracle.ts). It consists of
- * short runs, each on its own database and drained at its end, so that a failure can be replayed and shrunk.
+ * short runs, each on its own database and drained at the end, so that a failure can be replayed and shrunk.
  */
 import { parseArgs } from "node:util";
 import { cache } from "../../local/state_dir.ts";

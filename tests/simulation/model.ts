@@ -1,6 +1,6 @@
 /** What the simulation knows independently of the tables: requests made, answers received, messages sent. */
 
-/** A job that a client creates once, however often it sends the request. */
+/** A job that a client creates once, regardless of how often it sends the request. */
 export interface Intent {
   key: number;
   project: number;
@@ -100,7 +100,7 @@ export interface Worker {
   ending: string;
   queue: Action[];
   pending: { message: Message; then: (reply: Record<string, unknown>) => void; tries: number } | null;
-  /** Calls for which it still ignores the directive `stop`. */
+  /** The number of calls for which it still ignores the directive `stop`. */
   ignoredStops: number;
 }
 

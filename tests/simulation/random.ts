@@ -1,6 +1,6 @@
 /**
- * Reproducible randomness: every number follows from a seed. Not fast-check's model runner: it generates a run's commands
- * before the first of them is executed, and here their weights and subjects follow from the state that is reached.
+ * Reproducible randomness: every number follows from a seed. Not fast-check's model runner, which generates all commands of a
+ * run before executing the first one: here, their weights and targets depend on the current state.
  */
 
 /** Mixes numbers into 32 bits (the finaliser of MurmurHash3 over each). */

@@ -34,7 +34,7 @@ Deno.test("concurrent creates cannot exceed the quota", async () => {
   assertEquals(made.filter(({ status }) => status === "fulfilled").length, 3);
 });
 
-Deno.test("a project at its storage quota rejects files and stores no bytes until there is room", async () => {
+Deno.test("a project at its storage quota rejects files and stores no bytes until there is space", async () => {
   const user = await tunebase.user();
   await sql`update tunebase.projects set max_storage_bytes = ${rows.length + 5} where id = ${user.projectId}`;
   const file = await upload(user);
@@ -60,7 +60,7 @@ Deno.test("a project at its storage quota rejects files and stores no bytes unti
     purpose: "fine-tune" as const,
   };
   const early = await assertRejects(() => user.openai.uploads.create(large), OpenAI.PermissionDeniedError);
-  assertEquals(early.code, "quota_exceeded", "before its bytes come");
+  assertEquals(early.code, "quota_exceeded", "before its bytes arrive");
   await user.openai.uploads.create({ ...large, bytes: 5 });
   await user.openai.files.delete(file.id);
   await upload(user);

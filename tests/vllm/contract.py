@@ -48,7 +48,7 @@ TOKENS = 8
 
 @dataclass(frozen=True)
 class Model:
-    """A model's opaque name, its claims, and what plain transformers answer."""
+    """A model's opaque name, its claims, and the answers of plain transformers."""
 
     name: str
     adapter: dict[str, Any] | None
@@ -85,7 +85,7 @@ class Worker:
             "PORT_HEALTH": str(free_port()),
             "VLLM_CPU_KVCACHE_SPACE": "1",
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-            # Threads of OpenMP that wait for each other's core spin: on a busy machine, one thread is faster than two.
+            # OpenMP threads that wait for each other spin, so one thread is faster than two on a busy machine.
             "OMP_NUM_THREADS": str(self._options.threads),
             "KMP_BLOCKTIME": "0",
             "HF_HUB_OFFLINE": "1",
@@ -127,7 +127,7 @@ class Worker:
 
 
 class Client:
-    """What the API does: a token for each request, and the opaque name."""
+    """Does what the API does: sends a token with each request, and the opaque name."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
         self.session = session
@@ -185,7 +185,7 @@ def error_code(answer: tuple[int, Any]) -> tuple[int, Any]:
     return status, body["error"]["code"] if isinstance(body, dict) and "error" in body else body
 
 
-# --- adapters, and what plain transformers answer with them
+# --- adapters, and the reference answers of plain transformers
 
 
 def describe(directory: Path, url: str) -> Model:
@@ -342,7 +342,8 @@ class Contract:
         return ""
 
     async def a_model_that_the_token_does_not_name_is_refused(self) -> str:
-        """So no unknown name reaches vLLM: the API's 404 comes first. Another id with equal files is another model."""
+        """No unknown name reaches vLLM, because the API returns 404 first. Another id with equal files is another
+        model."""
         status, body = await self.client.post(
             "/v1/chat/completions",
             self.client.body(Model("tb-nobody", None, None), PROMPTS[0]),
@@ -395,7 +396,7 @@ class Contract:
         return ""
 
     async def a_deleted_model_answers_nothing_without_a_token(self) -> str:
-        """Deleting is the API's: it issues no token. What is loaded here stays out of reach."""
+        """The API deletes a model by no longer issuing tokens. A model that is still loaded here cannot be reached."""
         await self.client.answer(self.one, PROMPTS[0])
         body = self.client.body(self.one, PROMPTS[0])
         check(error_code(await self.client.post("/v1/chat/completions", body, {})) == (401, "invalid_token"))
@@ -425,7 +426,7 @@ class Contract:
         return f"{len(chunks)} chunks"
 
     async def a_stream_ends_when_its_client_has_gone(self) -> str:
-        """Eight sequences run at once: only if the cancelled ones end does another request get its turn soon."""
+        """Eight sequences run at once, so another request is served soon only if the cancelled ones end."""
         body = self.client.body(self.one, PROMPTS[1], stream=True, max_tokens=1900, ignore_eos=True)
 
         async def open_and_leave() -> None:

@@ -132,7 +132,7 @@ Deno.test("a slow receiver delays neither dispatch nor other receivers", async (
   const [attempt] = await sql`select state from tunebase.attempts where job_id = ${uuid(job.id)}`;
   assertEquals(attempt?.state, "submitted");
   assertEquals(receiver.at(fast.path).length, 1, "the other receiver has its event");
-  assert(receiver.at(slow.path).length <= 48, "the slow one has its places and no more");
+  assert(receiver.at(slow.path).length <= 48, "the slow one uses only its slots");
   // The next tick does not wait for those receivers either, and sends new events.
   await cancelledJob(fast.user);
   await tunebase.tick();

@@ -1,4 +1,4 @@
-"""Verifies one webhook, given as JSON, with PyPI's standardwebhooks and openai; prints what each made of it."""
+"""Verifies one webhook, given as JSON, with PyPI's standardwebhooks and openai, and prints their results."""
 
 import json
 import sys
