@@ -63,6 +63,11 @@ Deno.test("arguments are checked before anything is uploaded", async () => {
       [2, ["files", "upload", good, "--expires-after", "5m"], "from 1h to 30d"],
       [2, ["files", "upload", good, home], "is a directory"],
       [1, ["eval", "no-such-model", good, "--no-base"], "tunebase models list"],
+      [
+        2,
+        ["eval", "m", good, "--regex", "(a"],
+        '--regex "(a": it is not a valid RE2 regular expression (error',
+      ],
     ] as [number, string[], string][]
   ) assertStringIncludes((await run(code, args)).err, expected);
   assertEquals(await countFiles(), before);
