@@ -81,6 +81,7 @@ async def test_a_job_that_is_cancelled_meanwhile_commits_nothing(
     assert (await train(tunebase, tmp_path))["status"] == "cancelled"
     assert (hub.repositories[REPO].files, "commit" in hub.requests) == ({}, False)
     assert [body["outcome"] for body in tunebase.of("finish")] == ["cancelled"]
+    assert events(tunebase, "warn") == []
 
 
 @pytest.mark.parametrize("end", ["time limit", "SIGTERM"])

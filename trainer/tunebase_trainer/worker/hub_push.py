@@ -146,13 +146,13 @@ class HubPush:
         raise PushFailed("its process exited early")
 
     async def _check_wanted(self) -> None:
-        """Raises PushFailed if the job has been cancelled meanwhile."""
+        """Returns if the job has not been cancelled meanwhile. Raises PushFailed if that cannot be known."""
         try:
             await self._callbacks.report()
         except TrainerError:
             raise PushFailed("Tunebase does not answer") from None
         if self._callbacks.is_ending:
-            raise PushFailed("the job was cancelled")
+            await asyncio.get_running_loop().create_future()  # the attempt is about to end, and this with it
 
 
 def public_id(run: RunInput) -> str:
