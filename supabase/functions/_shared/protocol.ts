@@ -284,7 +284,7 @@ export const FinishRequest = z.discriminatedUnion("outcome", [
     outcome: z.literal("succeeded"),
     manifest: Manifest,
     /** The repository's page, if the adapter was pushed to the Hugging Face Hub. */
-    hub_url: z.url({ protocol: /^https?$/ }).max(500).nullable().default(null),
+    hub_url: z.url().regex(/^https?:\/\//).max(500).nullable().default(null),
   }),
   z.strictObject({
     ...ended,
