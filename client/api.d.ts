@@ -2028,7 +2028,7 @@ export interface components {
       metadata: {
         [key: string]: string;
       } | null;
-      integrations: {
+      integrations: ({
         /** @constant */
         type: "wandb";
         wandb: {
@@ -2037,7 +2037,16 @@ export interface components {
           name: string | null;
           tags: string[];
         };
-      }[] | null;
+      } | {
+        /** @constant */
+        type: "huggingface";
+        huggingface: {
+          repo: string;
+          private: boolean;
+          /** @description The repository's page; null until the adapter has been pushed */
+          url: string | null;
+        };
+      })[] | null;
       /** @example proj_0192f5c8a1b27c3d8e4f5a6b7c8d9e0f */
       organization_id: string;
       result_files: string[];
@@ -4290,7 +4299,7 @@ export interface operations {
           } | null;
           spend_cap_usd?: number | null;
           auto_start?: boolean | null;
-          integrations?: {
+          integrations?: ({
             /** @constant */
             type: "wandb";
             wandb: {
@@ -4302,7 +4311,15 @@ export interface operations {
               /** @default [] */
               tags?: string[];
             };
-          }[] | null;
+          } | {
+            /** @constant */
+            type: "huggingface";
+            huggingface: {
+              repo: string;
+              /** @default true */
+              private?: boolean;
+            };
+          })[] | null;
         };
       };
     };
@@ -4614,7 +4631,7 @@ export interface operations {
           } | null;
           spend_cap_usd?: number | null;
           auto_start?: boolean | null;
-          integrations?: {
+          integrations?: ({
             /** @constant */
             type: "wandb";
             wandb: {
@@ -4626,7 +4643,15 @@ export interface operations {
               /** @default [] */
               tags?: string[];
             };
-          }[] | null;
+          } | {
+            /** @constant */
+            type: "huggingface";
+            huggingface: {
+              repo: string;
+              /** @default true */
+              private?: boolean;
+            };
+          })[] | null;
         };
       };
     };

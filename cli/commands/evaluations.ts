@@ -2,6 +2,7 @@
 import process from "node:process";
 import { type Schemas, unwrap } from "../../client/mod.ts";
 import { graderName } from "../../supabase/functions/_shared/contracts/evaluation.ts";
+import { findPatternProblem } from "../../supabase/functions/_shared/contracts/patterns.ts";
 import { checkMetadata } from "../api/metadata.ts";
 import { findBase, requireModel, resolveModel } from "../api/models.ts";
 import { openSession, type Session, sleep } from "../api/session.ts";
@@ -93,6 +94,12 @@ export function addEvaluations(program: Command): void {
 
 async function create(name: string, file: string, options: EvalOptions): Promise<void> {
   checkMetadata(options.metadata);
+  for (const pattern of options.regex) {
+    const problem = await findPatternProblem(pattern);
+    if (problem !== null) {
+      throw new CliError(`--regex ${JSON.stringify(pattern)}: it ${problem}.`, exitCodes.usage);
+    }
+  }
   const session = await openSession();
   await requireFiles(session, [file]);
   const model = await resolveModel(session, name);

@@ -3,6 +3,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
+import { findHubRepositoryProblem } from "../../supabase/functions/_shared/contracts/hub_repository.ts";
 import { resolveJob } from "../api/job_reference.ts";
 import { openSession } from "../api/session.ts";
 import { readIfExists } from "../api/settings.ts";
@@ -40,11 +41,9 @@ export function addPush(adapter: Command): void {
 }
 
 async function push(reference: string, repository: string, options: PushOptions): Promise<void> {
-  if (!/^([\w.-]+\/)?[\w.-]+$/.test(repository)) {
-    throw new CliError(
-      `${repository} is not the name of a repository, such as acme/support-bot.`,
-      exitCodes.usage,
-    );
+  const problem = findHubRepositoryProblem(repository.includes("/") ? repository : `user/${repository}`);
+  if (problem !== null) {
+    throw new CliError(`${repository} is not the name of a repository: it ${problem}.`, exitCodes.usage);
   }
   const hub = new Hub(await readToken());
   const session = await openSession();

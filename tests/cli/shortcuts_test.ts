@@ -59,10 +59,17 @@ Deno.test("arguments are checked before anything is uploaded", async () => {
     const [code, args, expected] of [
       [1, ["jobs", "create", good, "--yes", "--validation", missing], "Run `tunebase files list`"],
       [2, ["jobs", "create", good, "--yes", "--spend-cap", "0"], "an amount in dollars"],
+      [2, ["jobs", "create", good, "--yes", "--push-to-hub", "support-bot"], "such as acme/support-bot"],
+      [2, ["jobs", "create", good, "--yes", "--hub-public"], "--hub-public needs --push-to-hub"],
       [2, ["jobs", "create", good, "--yes", "--metadata", `k=${"v".repeat(513)}`], "512 characters"],
       [2, ["files", "upload", good, "--expires-after", "5m"], "from 1h to 30d"],
       [2, ["files", "upload", good, home], "is a directory"],
       [1, ["eval", "no-such-model", good, "--no-base"], "tunebase models list"],
+      [
+        2,
+        ["eval", "m", good, "--regex", "(a"],
+        '--regex "(a": it is not a valid RE2 regular expression (error',
+      ],
     ] as [number, string[], string][]
   ) assertStringIncludes((await run(code, args)).err, expected);
   assertEquals(await countFiles(), before);
@@ -193,6 +200,7 @@ Deno.test("push uploads the adapter to the Hugging Face Hub with the user's toke
     assert(!`${readOnly.out}${readOnly.err}`.includes("hf_wrong"));
     assertStringIncludes((await run(2, [...push, "x"], { env: { HF_ENDPOINT: hub.url } })).err, "HF_TOKEN");
     assertStringIncludes((await run(2, [...push, "a/b/c"], { env })).err, "is not the name of a repository");
+    assertStringIncludes((await run(2, [...push, "a--b"], { env })).err, 'or contain ".." or "--"');
   } finally {
     await hub.close();
   }

@@ -19,6 +19,11 @@ const { sql } = tunebase;
 Deno.test("a finished job leads with what to do next, up to its evaluation against the base model", async () => {
   const user = await tunebase.user();
   const job = await trainedJob(tunebase, user, await createJob(user, {}, text));
+  const hubUrl = "https://huggingface.co/acme/support-bot";
+  await sql`
+    update tunebase.jobs set hub_url = ${hubUrl},
+      plan = plan || '{"huggingface": {"repo": "acme/support-bot", "private": true}}'
+    where fine_tuned_model = ${job.fine_tuned_model}`;
   const partly = await user.openai.files.create({
     file: new File([`${text.split("\n")[0]}\n${row("New?", "Yes")}`], "partly.jsonl"),
     purpose: "fine-tune",
@@ -27,6 +32,8 @@ Deno.test("a finished job leads with what to do next, up to its evaluation again
   const { page } = visitor;
   const result = page.getByRole("region", { name: "Your model is ready" });
   await result.getByRole("heading", { name: "Try it" }).waitFor();
+  const pushed = result.getByRole("link", { name: "acme/support-bot" });
+  assertEquals(await pushed.getAttribute("href"), hubUrl);
   const [download] = await Promise.all([
     page.waitForEvent("download"),
     result.getByRole("button", { name: "Download all" }).click(),

@@ -21,9 +21,16 @@ Deno.test("a new fine-tune: sample data, problems by label, state that survives 
   assert(await start.isDisabled());
   await page.getByLabel("Batch size").fill("4");
   await page.getByLabel("Name").fill("triage");
+  await page.getByText("Advanced settings").click();
+  const repository = page.getByLabel("Hugging Face repository");
+  await repository.fill("other/support-bot");
+  await page.getByRole("alert").getByText('Hugging Face repository = "other/support-bot"').waitFor();
+  await repository.fill("acme/support-bot");
+  await page.getByLabel("Visibility").selectOption("public");
   await page.getByText("As code").click();
   const code = page.locator(".as-code");
   await code.getByText("--set batch_size=4").waitFor();
+  await code.getByText("--push-to-hub acme/support-bot").waitFor();
   await code.getByLabel("Python").check();
   await code.getByText("batch_size").waitFor();
   await accessible(page, "a new fine-tune");
@@ -31,6 +38,7 @@ Deno.test("a new fine-tune: sample data, problems by label, state that survives 
   await page.reload();
   await page.getByText("Your previous settings were restored.").waitFor();
   assertEquals(await page.getByLabel("Name").inputValue(), "triage");
+  assertEquals(await repository.inputValue(), "acme/support-bot");
   await page.getByText(/252 rows, about/).waitFor();
 
   // The same content again is the file that exists; a broken one has one entry per problem.

@@ -8,7 +8,7 @@ import { complete } from "../support/fake_inference.ts";
 import { startTunebase } from "../support/test_server.ts";
 
 await buildDashboard((line) => console.log(line));
-export const tunebase = await startTunebase();
+export const tunebase = await startTunebase({ TUNEBASE_HUB_NAMESPACES: "acme" });
 const browser = await startChromium();
 Deno.test.afterAll(async () => {
   await browser.close();

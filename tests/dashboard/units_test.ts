@@ -1,5 +1,5 @@
 /** The dashboard's functions that need no browser. */
-import { assert, assertEquals } from "#assert";
+import { assert, assertEquals, assertStringIncludes } from "#assert";
 import { overlay } from "../../dashboard/src/features/compare/overlay.ts";
 import { evaluatedFiles, scoreRows } from "../../dashboard/src/features/compare/run_scores.ts";
 import { findDifferences } from "../../dashboard/src/features/evaluations/differences.ts";
@@ -137,7 +137,7 @@ Deno.test("a problem of many rows is one entry, and problems of the file come fi
 });
 
 Deno.test("Run again asks for the job that was run, with every setting", async () => {
-  const tunebase = await startTunebase({ TUNEBASE_WANDB: "1" });
+  const tunebase = await startTunebase({ TUNEBASE_WANDB: "1", TUNEBASE_HUB_NAMESPACES: "acme" });
   try {
     const user = await tunebase.user();
     const row = '{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ok"}]}\n';
@@ -175,7 +175,7 @@ Deno.test("Run again asks for the job that was run, with every setting", async (
       integrations: [{
         type: "wandb",
         wandb: { project: "runs", entity: null, name: "n", tags: ["x", "y"] },
-      }],
+      }, { type: "huggingface", huggingface: { repo: "acme/again", private: false } }],
       spend_cap_usd: 3,
       auto_start: false,
     };
@@ -218,6 +218,8 @@ Deno.test("Run again asks for the job that was run, with every setting", async (
     // The curl line creates the same job.
     const request = buildJobRequest(form, "chat");
     assert(request !== null);
+    const cli = jobSnippets("https://x", request).find(({ label }) => label === "CLI");
+    assertStringIncludes(`${cli?.text}`, "--push-to-hub acme/again \\\n  --hub-public");
     const curl = jobSnippets(`${tunebase.url}/functions/v1/tunebase`, request).find(({ label }) =>
       label === "curl"
     );

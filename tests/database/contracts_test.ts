@@ -20,7 +20,7 @@ import { startTunebase } from "../support/test_server.ts";
 /** The schemas of the tables and the functions. */
 const schemas = { tables: "tunebase", functions: "tunebase_internal" };
 
-const tunebase = await startTunebase({ TUNEBASE_WANDB: "1" });
+const tunebase = await startTunebase({ TUNEBASE_WANDB: "1", TUNEBASE_HUB_NAMESPACES: "acme" });
 const { sql } = tunebase;
 Deno.test.afterAll(() => tunebase.close());
 
@@ -158,7 +158,7 @@ Deno.test("rerunning a job from the dashboard keeps every setting", async () => 
         integrations: [{
           type: "wandb",
           wandb: { project: "p", entity: "e", name: "n", tags: ["x, y", "z"] },
-        }],
+        }, { type: "huggingface", huggingface: { repo: "acme/x", private: false } }],
       },
     }),
   );

@@ -171,12 +171,13 @@ export class FakeWorker {
     return this.call("verify", { ...this.holder, file });
   }
 
-  /** Reports success; `changes` override fields of the manifest. */
-  succeed(files: Answer[], changes: Answer = {}): Promise<Answer> {
+  /** Reports success; `changes` override fields of the manifest, and `fields` are the call's. */
+  succeed(files: Answer[], changes: Answer = {}, fields: Answer = {}): Promise<Answer> {
     return this.call("finish", {
       ...this.holder,
       outcome: "succeeded",
       manifest: { ...manifest(files), ...changes },
+      ...fields,
     });
   }
 

@@ -74,6 +74,7 @@ MODELS: list[tuple[type[BaseModel], list[dict[str, Any]]]] = [
     (protocol.RunInput, within("RunInput")),
     (protocol.Hyperparameters, within("RunInput", "hyperparameters")),
     (protocol.Wandb, within("RunInput", "hyperparameters", "wandb")),
+    (protocol.HuggingFace, within("RunInput", "hyperparameters", "huggingface")),
     (protocol.GpuConfig, within("RunInput", "gpu_config")),
     (protocol.ClaimReply, within("ClaimReply")),
     (protocol.Resume, within("ClaimReply", "resume")),

@@ -14,7 +14,7 @@ import torch
 
 from tunebase_trainer.evaluation import evaluator
 from tunebase_trainer.model.base_model import cache_root
-from tunebase_trainer.worker import preemption, process, wandb_mirror, workdir
+from tunebase_trainer.worker import hub_push, preemption, process, wandb_mirror, workdir
 from tunebase_trainer.worker.protocol import parse_input
 
 HERE = Path(__file__).parent.parent
@@ -140,7 +140,9 @@ def variables_read() -> set[str]:
         for name in match
         if name
     }
-    return found | {*process.INHERITED_VARIABLES, *wandb_mirror.INHERITED_VARIABLES}
+    return found | {
+        *process.INHERITED_VARIABLES, *wandb_mirror.INHERITED_VARIABLES, *hub_push.INHERITED_VARIABLES
+    }  # fmt: skip
 
 
 def test_the_hub_offers_every_variable_that_an_operator_may_set() -> None:

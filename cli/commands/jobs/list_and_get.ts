@@ -1,7 +1,8 @@
 /** `jobs list` and `jobs get`. */
-import { unwrap } from "../../../client/mod.ts";
+import { type Schemas, unwrap } from "../../../client/mod.ts";
 import type { jobStatuses } from "../../../supabase/functions/_shared/contracts/statuses.ts";
 import { describeEvaluatedRows } from "../../../supabase/functions/_shared/contracts/evaluation.ts";
+import { findIntegration } from "../../../supabase/functions/_shared/contracts/integrations.ts";
 import { resolveJob } from "../../api/job_reference.ts";
 import { nameCommands } from "../../api/routes.ts";
 import { openSession } from "../../api/session.ts";
@@ -73,7 +74,7 @@ export async function getJob(reference: string, options: CommonOptions): Promise
   else printJob(job);
 }
 
-function printJob(job: Job): void {
+function printJob(job: Schemas["FineTuningJob"]): void {
   const cap = job.spend_cap_usd;
   printFields([
     ["id", job.id],
@@ -84,6 +85,7 @@ function printJob(job: Job): void {
     ["loss", job.training_loss?.toFixed(4)],
     ["base model", job.model],
     ["fine-tuned model", job.fine_tuned_model],
+    ["pushed to", findIntegration(job, "huggingface")?.huggingface.url],
     ["evaluation", job.evaluation === null ? null : evaluationLines(job.evaluation).join(", ")],
     ["evaluated", job.evaluation === null ? null : describeEvaluatedRows(job.evaluation)],
     ["data", [job.training_file, job.validation_file].filter(Boolean).join(", ")],

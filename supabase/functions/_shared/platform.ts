@@ -1,5 +1,6 @@
 /** Everything an app needs from the platform, read from the environment once and passed to the app as one object. */
 import { StorageClient } from "@supabase/storage-js";
+import { hubNamePattern } from "./contracts/hub_repository.ts";
 import { connect, type Database } from "./database/connect.ts";
 import { type Log, logError, logToConsole } from "./log.ts";
 
@@ -44,6 +45,8 @@ export interface Settings {
   emailFrom: string | null;
   /** Whether jobs can log to Weights & Biases: the workers have a key (WANDB_API_KEY). */
   wandb: boolean;
+  /** The Hugging Face Hub's namespaces that jobs can push to: the workers have a token (HF_PUSH_TOKEN). */
+  hubNamespaces: string[];
   /** Notifications link to `{dashboardUrl}/jobs/{id}`. */
   dashboardUrl: string | null;
 }
@@ -120,6 +123,7 @@ export function readSettings(env: Environment): Settings {
     resendKey: env.get("RESEND_API_KEY") || null,
     emailFrom: env.get("TUNEBASE_EMAIL_FROM") || null,
     wandb: env.get("TUNEBASE_WANDB") === "1",
+    hubNamespaces: readNamespaces(env, "TUNEBASE_HUB_NAMESPACES"),
     dashboardUrl: env.get("TUNEBASE_DASHBOARD_URL")?.replace(/\/+$/, "") || null,
   };
 }
@@ -138,6 +142,18 @@ function integerSetting(env: Environment, name: string, fallback: number, min: n
     throw new Error(`${name}=${text} must be an integer from ${min} to ${max}.`);
   }
   return value;
+}
+
+function readNamespaces(env: Environment, name: string): string[] {
+  const namespaces = (env.get(name) ?? "").split(",").map((namespace) => namespace.trim()).filter(Boolean);
+  for (const namespace of namespaces) {
+    if (!hubNamePattern.test(namespace)) {
+      throw new Error(
+        `${name}: ${namespace} is not a namespace of the Hugging Face Hub. Use a list such as acme,acme-labs.`,
+      );
+    }
+  }
+  return namespaces;
 }
 
 function secretKey(env: Environment): string {

@@ -9,6 +9,11 @@
  * sends the same body with the same `webhook-id`. All of these calls are safe to repeat.
  */
 import * as z from "zod";
+import {
+  findHubRepositoryProblem,
+  hubRepositoryPattern,
+  maxHubRepositoryLength,
+} from "./contracts/hub_repository.ts";
 import { trainingMethods } from "./contracts/hyperparameters.ts";
 import { limits } from "./contracts/limits.ts";
 import { Evaluation, reportedMetricShape, trainerShape } from "./contracts/schemas.ts";
@@ -53,6 +58,23 @@ export const Wandb = z.strictObject({
 });
 
 /**
+ * The Hugging Face Hub's repository that the adapter is pushed to before the attempt finishes, with the worker's token
+ * (HF_PUSH_TOKEN). `private` applies to a repository that does not exist yet; a public one is not pushed to if it is true.
+ */
+export const HuggingFace = z.strictObject({
+  repo: z.string()
+    .max(maxHubRepositoryLength)
+    .regex(hubRepositoryPattern, {
+      error: ({ input }) => findHubRepositoryProblem(String(input)) ?? "",
+      abort: true,
+    })
+    .refine((repo) => findHubRepositoryProblem(repo) === null, {
+      error: ({ input }) => findHubRepositoryProblem(String(input)) ?? "",
+    }),
+  private: z.boolean().default(true),
+});
+
+/**
  * `base_model`: a hub id, `package:<PyPI name>`, or a directory; `base_revision` pins a hub id. `contracts/hyperparameters.ts`
  * declares the others. `warmup_steps` takes precedence over `warmup_ratio`. `beta` applies to method `dpo`; null means 0.1.
  */
@@ -62,6 +84,7 @@ export const TrainingHyperparameters = z.strictObject({
   method: z.enum(trainingMethods).default("supervised"),
   ...trainerShape,
   wandb: Wandb.nullable().default(null),
+  huggingface: HuggingFace.nullable().default(null),
 });
 
 export type TrainingHyperparameters = z.infer<typeof TrainingHyperparameters>;
@@ -256,7 +279,13 @@ export type Manifest = z.infer<typeof Manifest>;
 const ended = { worker_id: workerId, fence };
 /** A worker's final call. `succeeded` requires that every file in the manifest is verified. */
 export const FinishRequest = z.discriminatedUnion("outcome", [
-  z.strictObject({ ...ended, outcome: z.literal("succeeded"), manifest: Manifest }),
+  z.strictObject({
+    ...ended,
+    outcome: z.literal("succeeded"),
+    manifest: Manifest,
+    /** The repository's page, if the adapter was pushed to the Hugging Face Hub. */
+    hub_url: z.url().regex(/^https?:\/\//).max(500).nullable().default(null),
+  }),
   z.strictObject({
     ...ended,
     outcome: z.literal("failed"),

@@ -23,6 +23,7 @@ create table tunebase.jobs (
   method text generated always as (coalesce(plan ->> 'method', 'supervised')) stored
     check (method in ('supervised', 'dpo')),
   wandb jsonb generated always as (nullif(plan -> 'wandb', 'null')) stored,
+  huggingface jsonb generated always as (nullif(plan -> 'huggingface', 'null')) stored,
   -- As POST /fine_tuning/estimates returns it; with a `score` once the job has succeeded (score_estimate).
   estimate jsonb,
   suffix text check (suffix ~ '^[A-Za-z0-9._-]{1,64}$'),
@@ -74,6 +75,8 @@ create table tunebase.jobs (
   -- The manifest's: base and fine-tuned model compared (protocol.ts, Evaluation).
   evaluation jsonb,
   result_file uuid references tunebase.files,
+  -- Where its adapter was pushed to.
+  hub_url text,
 
   check (tunebase_internal.is_terminal(status) = (finished_at is not null)),
   check (status <> 'queued' or due_at is not null),

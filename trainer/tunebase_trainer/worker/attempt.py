@@ -20,10 +20,11 @@ from status_manager import JobStatus, StatusManager
 
 from ..errors import AttemptCancelled, AttemptStopped, CallbackUnreachable, LeaseLost, TrainerError
 from . import direct_upload, outputs, workdir
-from .adapter_upload import FINISH_TIMEOUT_SECONDS, AdapterUpload
+from .adapter_upload import FINISH_TIMEOUT_SECONDS, MANIFEST_FILE, AdapterUpload
 from .callback_client import CallbackClient
 from .checkpoint_upload import CheckpointUploads
 from .error_mapping import add_hint, to_worker_error
+from .hub_push import HubPush
 from .inputs import Inputs, fetch_inputs
 from .preemption import grace_seconds
 from .process import TrainingProcess
@@ -57,6 +58,7 @@ class Attempt:
         self.directory: Path | None = None
         self.training: TrainingProcess | None = None
         self.wandb = WandbMirror(callbacks.add_log)
+        self.hub = HubPush(callbacks, preempted)
         self.phase: Literal["before", "training", "after"] = "before"
         self.outcome: EndedEarly | None = None
         """How a training that was asked to stop ends."""
@@ -186,11 +188,20 @@ class Attempt:
         adapter_path = str(adapter)
         uploaded: AdapterUploaded | None = None
         if not self.direct:
-            adapter_path, manifest = await self.adapter.deliver(adapter, manifest)
-        elif self.input.adapter_upload_url is not None:
-            self._set_upload_progress(0)
-            uploaded = await direct_upload.upload_tar(self.session, self.input.adapter_upload_url, adapter)
+            adapter_path, manifest = await self.adapter.deliver(adapter, manifest, self._push)
+        else:
+            if self.input.adapter_upload_url is not None:
+                self._set_upload_progress(0)
+                uploaded = await direct_upload.upload_tar(self.session, self.input.adapter_upload_url, adapter)
+            (self.directory / MANIFEST_FILE).write_text(manifest.model_dump_json())
+            await self._push(manifest)
+            warning = " ".join(filter(None, (warning, self.hub.problem))) or None
         return outputs.completed(self._job(), adapter_path, manifest, uploaded, warning)
+
+    async def _push(self, manifest: Manifest) -> str | None:
+        assert self.directory is not None
+        paths = [file.path for file in manifest.files]
+        return await self.hub.push(self.input, self.directory, paths, self._seconds_until_timeout())
 
     def _resolved(self, result: dict[str, Any]) -> Hyperparameters:
         """The hyperparameters, with the quantization that the training chose for `auto`."""
@@ -216,8 +227,13 @@ class Attempt:
 
     def _seconds_left(self) -> float | None:
         """Until training must have saved, so that its checkpoint is uploaded before RunPod ends the run."""
+        limit, left = self.input.execution_timeout_seconds, self._seconds_until_timeout()
+        return None if limit is None or left is None else max(0.0, left - min(120, limit / 10))
+
+    def _seconds_until_timeout(self) -> float | None:
+        """Until RunPod ends the run."""
         limit = self.input.execution_timeout_seconds
-        return None if limit is None else max(0.0, limit - min(120, limit / 10) - (time.monotonic() - self.started))
+        return None if limit is None else limit - (time.monotonic() - self.started)
 
     async def _train(self, spec: dict[str, Any]) -> dict[str, Any]:
         """Runs the training; returns its result. Raises AttemptStopped if it stopped on request, or TrainerError."""

@@ -128,6 +128,11 @@ class CallbackClient:
         self._report_seconds = reply.report_seconds
         return reply
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether the server has ended the attempt or wants it cancelled, according to the last reply."""
+        return self._directive in ("cancel", "stop")
+
     async def next_directive(self) -> Directive:
         """Waits for the next pause, cancel or stop. Each arrives once, and only one of higher priority follows."""
         return await self._directives.get()
@@ -155,6 +160,8 @@ class CallbackClient:
 
     async def report(self) -> None:
         """Sends what is new, up to a report's limits; retries the same report until it arrives."""
+        if self._url is None:
+            return
         async with self._sending:
             if self._finishing and not self._has_unreported():
                 return  # it waited for a report that finish() has sent
@@ -221,8 +228,10 @@ class CallbackClient:
             await self._call("finish", {**self._holder(), "outcome": outcome, **details}, left)
         )
 
-    async def succeeded(self, manifest: Manifest, timeout_seconds: float | None = None) -> FinishReply:
-        return await self.finish("succeeded", timeout_seconds, manifest=manifest.model_dump())
+    async def succeeded(
+        self, manifest: Manifest, timeout_seconds: float | None = None, hub_url: str | None = None
+    ) -> FinishReply:
+        return await self.finish("succeeded", timeout_seconds, manifest=manifest.model_dump(), hub_url=hub_url)
 
     async def failed(self, error: TrainerError, timeout_seconds: float | None = None) -> FinishReply:
         return await self.finish(

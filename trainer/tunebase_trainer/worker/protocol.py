@@ -18,6 +18,10 @@ __all__ = ["Metric", "Stage"]  # declared in contract.py, part of the messages
 Directive = Literal["continue", "cancel", "pause", "stop"]
 
 
+# Words of letters, digits and `_`, joined by `-` and `.`, of which no two equal ones are adjacent: the Hub's rule.
+HUB_NAME = r"[A-Za-z0-9_]+(?:(?:-(?:\.-)*\.?|\.(?:-\.)*-?)[A-Za-z0-9_]+)*"
+
+
 class Wandb(Message):
     """A Weights & Biases run that mirrors the job."""
 
@@ -29,6 +33,13 @@ class Wandb(Message):
     )
 
 
+class HuggingFace(Message):
+    """The Hugging Face Hub's repository that the adapter is pushed to, with this worker's HF_PUSH_TOKEN."""
+
+    repo: Annotated[str, Field(max_length=193, pattern=rf"^{HUB_NAME}/{HUB_NAME}$")]
+    private: bool = True
+
+
 class Hyperparameters(HyperparameterFields):
     """The hyperparameters of contract.py, and what else a run needs."""
 
@@ -36,6 +47,7 @@ class Hyperparameters(HyperparameterFields):
     base_revision: str | None = None
     method: Method = "supervised"
     wandb: Wandb | None = None
+    huggingface: HuggingFace | None = None
 
 
 class GpuConfig(Message):

@@ -67,7 +67,7 @@ class WandbMirror:
             {
                 "id": run.job_id,
                 **settings.model_dump(),
-                "config": {"job_id": run.job_id, **run.hyperparameters.model_dump(exclude={"wandb"})},
+                "config": {"job_id": run.job_id, **run.hyperparameters.model_dump(exclude={"wandb", "huggingface"})},
             }
         )
 

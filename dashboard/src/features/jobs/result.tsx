@@ -2,6 +2,7 @@
 import { useQuery } from "@tanstack/preact-query";
 import type { ComponentChildren } from "preact";
 import { type Schemas, unwrap } from "../../../../client/mod.ts";
+import { findIntegration } from "../../../../supabase/functions/_shared/contracts/integrations.ts";
 import { formatBytes, pluralize } from "../../lib/format.ts";
 import { useApiMutation, useModels, usePermission } from "../../lib/queries.ts";
 import { href } from "../../lib/router.ts";
@@ -42,6 +43,7 @@ export function Result({ job }: { job: Job }) {
               <code>{adapter.fine_tuned_model}</code>{" "}
               <CopyButton text={adapter.fine_tuned_model} label="Copy name" />
             </p>
+            <HubLink job={job} />
             <NextSteps job={job} adapter={adapter} />
             {job.evaluation !== null && <EvaluationTable evaluation={job.evaluation} />}
             {adapter.files.some(({ path }) => path === "samples.json") && <Samples files={adapter.files} />}
@@ -57,6 +59,17 @@ export function Result({ job }: { job: Job }) {
         )}
       </QueryBoundary>
     </section>
+  );
+}
+
+/** The repository that the adapter was pushed to. If the push failed, the log says why. */
+function HubLink({ job }: { job: Job }) {
+  const hub = findIntegration(job, "huggingface")?.huggingface;
+  if (!hub?.url) return null;
+  return (
+    <p>
+      On the Hugging Face Hub: <a href={hub.url}>{hub.repo}</a>
+    </p>
   );
 }
 

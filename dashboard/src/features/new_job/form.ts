@@ -7,12 +7,14 @@ import {
   field,
   type HyperparameterField,
 } from "../../../../supabase/functions/_shared/contracts/hyperparameters.ts";
+import { findIntegration } from "../../../../supabase/functions/_shared/contracts/integrations.ts";
 
 export type JobRequest = paths["/fine_tuning/jobs"]["post"]["requestBody"]["content"][
   "application/json"
 ];
 type Hyperparameters = NonNullable<JobRequest["hyperparameters"]>;
-type Wandb = NonNullable<JobRequest["integrations"]>[number]["wandb"];
+type Integration = NonNullable<JobRequest["integrations"]>[number];
+type Wandb = Extract<Integration, { type: "wandb" }>["wandb"];
 
 /** The fields as typed; an empty text means "auto". */
 export interface JobForm {
@@ -27,6 +29,7 @@ export interface JobForm {
   /** One `key=value` per line. */
   metadata: string;
   wandb: Wandb | null;
+  huggingface: { repo: string; private: boolean } | null;
   /** Create the job without starting it. */
   wait: boolean;
 }
@@ -47,6 +50,7 @@ const wandbFields = ["project", "entity", "name", "tags"] as const;
 /** The form as filled in by URL parameters, such as those of a retry. */
 export function readForm(query: URLSearchParams): JobForm {
   const project = query.get("wandb_project");
+  const repo = query.get("hub_repo");
   return {
     training_file: query.get("training_file"),
     validation_file: query.get("validation_file"),
@@ -66,6 +70,7 @@ export function readForm(query: URLSearchParams): JobForm {
       tags: query.getAll("wandb_tags").flatMap((tags) => tags.split("\n"))
         .filter(Boolean),
     },
+    huggingface: repo === null ? null : { repo, private: query.get("hub_public") !== "true" },
     wait: query.get("auto_start") === "false",
   };
 }
@@ -79,7 +84,8 @@ export function retryQuery(
     const value = job.hyperparameters[name];
     return value === undefined ? [] : [[name, String(value)] as const];
   });
-  const wandb = job.integrations?.[0]?.wandb;
+  const wandb = findIntegration(job, "wandb")?.wandb;
+  const hub = findIntegration(job, "huggingface")?.huggingface;
   return {
     model: job.model,
     training_file: job.training_file,
@@ -95,6 +101,8 @@ export function retryQuery(
       const text = typeof value === "string" ? value : value.join("\n");
       return text === "" ? [] : [[`wandb_${name}`, text]];
     })),
+    ...(hub === undefined ? {} : { hub_repo: hub.repo }),
+    ...(hub?.private === false ? { hub_public: "true" } : {}),
     ...changes,
   };
 }
@@ -147,6 +155,10 @@ export function buildJobRequest(
   const seed = parseNumber(form.seed);
   const spendCap = parseNumber(form.spend_cap_usd);
   const metadata = parseMetadata(form.metadata);
+  const integrations: Integration[] = [
+    ...(form.wandb === null ? [] : [{ type: "wandb" as const, wandb: form.wandb }]),
+    ...(form.huggingface === null ? [] : [{ type: "huggingface" as const, huggingface: form.huggingface }]),
+  ];
   return {
     model,
     training_file,
@@ -157,11 +169,13 @@ export function buildJobRequest(
     ...(suffix.trim() === "" ? {} : { suffix: suffix.trim() }),
     ...(seed === undefined ? {} : { seed }),
     ...(Object.keys(metadata).length === 0 ? {} : { metadata }),
-    ...(form.wandb === null ? {} : { integrations: [{ type: "wandb" as const, wandb: form.wandb }] }),
+    ...(integrations.length === 0 ? {} : { integrations }),
     ...(spendCap === undefined ? {} : { spend_cap_usd: spendCap }),
     ...(wait ? { auto_start: false } : {}),
   };
 }
+
+export const hubRepositoryLabel = "Hugging Face repository";
 
 /** Splits an API error into messages for the form's fields; `other` is an error that concerns none of them. */
 export function errorsByField(
@@ -175,6 +189,7 @@ export function errorsByField(
     ["seed", "Seed"],
     ["spend_cap_usd", "Spend cap"],
     ["metadata", "Metadata"],
+    ["repo", hubRepositoryLabel],
   ]);
   const problems: NonNullable<Schemas["Problem"]["errors"]> = error.problem.errors ?? [];
   for (const { param, message } of problems) {

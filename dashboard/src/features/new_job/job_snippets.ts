@@ -1,4 +1,5 @@
 /** Code that creates the job of the form. It runs as pasted, with the key in TUNEBASE_API_KEY. */
+import { findIntegration } from "../../../../supabase/functions/_shared/contracts/integrations.ts";
 import type { Snippet } from "../../lib/types.ts";
 import { pythonLiteral } from "../playground/snippets.ts";
 import type { JobRequest } from "./form.ts";
@@ -19,6 +20,7 @@ const quote = (text: string) => /^[\w./:@=-]+$/.test(text) ? text : `'${text.rep
 function cli(apiUrl: string, body: JobRequest): string {
   const { method } = body;
   const hyperparameters = (method?.type === "dpo" ? method.dpo : method?.supervised)?.hyperparameters ?? {};
+  const hub = findIntegration({ integrations: body.integrations ?? null }, "huggingface")?.huggingface;
   const options = [
     ["--model", body.model],
     ...(body.validation_file ? [["--validation", body.validation_file]] : []),
@@ -30,6 +32,8 @@ function cli(apiUrl: string, body: JobRequest): string {
     ...(typeof body.seed === "number" ? [["--seed", String(body.seed)]] : []),
     ...(typeof body.spend_cap_usd === "number" ? [["--spend-cap", String(body.spend_cap_usd)]] : []),
     ...Object.entries(body.metadata ?? {}).map(([key, value]) => ["--metadata", `${key}=${value}`]),
+    ...(hub === undefined ? [] : [["--push-to-hub", hub.repo]]),
+    ...(hub?.private === false ? [["--hub-public"]] : []),
     ...(body.auto_start === false ? [["--no-start"]] : []),
   ].map((words) => words.map(quote).join(" "));
   return [

@@ -1,7 +1,9 @@
 /** The settings of a new job. */
+import { maxHubRepositoryLength } from "../../../../supabase/functions/_shared/contracts/hub_repository.ts";
 import { Field } from "../../ui/forms.tsx";
 import {
   advancedSettings,
+  hubRepositoryLabel,
   type JobForm,
   mainSettings,
   preferenceSettings,
@@ -73,7 +75,7 @@ export function SettingsFields(
           )}
         </Field>
       </div>
-      <details open={advanced.some(({ name }) => errors.has(name))}>
+      <details open={errors.has("repo") || advanced.some(({ name }) => errors.has(name))}>
         <summary>Advanced settings</summary>
         <div class="fields">
           {advanced.filter(({ kind }) => kind !== "list").map(input)}
@@ -111,6 +113,11 @@ export function SettingsFields(
           )}
         </Field>
         <WandbFields wandb={form.wandb} onChange={(wandb) => change({ wandb })} />
+        <HubFields
+          hub={form.huggingface}
+          error={errors.get("repo")}
+          onChange={(huggingface) => change({ huggingface })}
+        />
       </details>
     </>
   );
@@ -158,6 +165,49 @@ function WandbFields({ wandb, onChange }: {
         "The run's name. Empty: the job's.",
         wandb.name ?? "",
         (name) => update({ name: name === "" ? null : name }),
+      )}
+    </div>
+  );
+}
+
+/** Without a repository, nothing is pushed. */
+function HubFields({ hub, error, onChange }: {
+  hub: JobForm["huggingface"];
+  error: string | undefined;
+  onChange: (hub: JobForm["huggingface"]) => void;
+}) {
+  return (
+    <div class="fields">
+      <Field
+        label={hubRepositoryLabel}
+        hint="The adapter is pushed there, such as acme/support-bot, if the operator of this installation allows it."
+        error={error}
+      >
+        {(control) => (
+          <input
+            {...control}
+            maxLength={maxHubRepositoryLength}
+            value={hub?.repo ?? ""}
+            onInput={({ currentTarget }) => {
+              const repo = currentTarget.value.trim();
+              onChange(repo === "" ? null : { repo, private: hub?.private ?? true });
+            }}
+          />
+        )}
+      </Field>
+      {hub !== null && (
+        <Field label="Visibility" hint="Of a repository that does not exist yet.">
+          {(control) => (
+            <select
+              {...control}
+              value={hub.private ? "private" : "public"}
+              onChange={(event) => onChange({ ...hub, private: event.currentTarget.value === "private" })}
+            >
+              <option value="private">Private</option>
+              <option value="public">Public</option>
+            </select>
+          )}
+        </Field>
       )}
     </div>
   );

@@ -25,7 +25,7 @@ export function useJobForm(query: URLSearchParams): JobFormState {
   const key = query.toString();
   const [draft, setDraft] = useState(() => {
     const stored = readSession(storageName) as Draft | null;
-    return stored?.query === key ? stored.form : null;
+    return stored?.query === key ? { ...readForm(query), ...stored.form } : null;
   });
   const [form, setForm] = useState<JobForm>(() => draft ?? readForm(query));
   const store = (form: JobForm | null) =>

@@ -1,10 +1,9 @@
 /** How `POST /evaluations` grades answers. Exact match and JSON are always scored; these are added on request. */
 import * as z from "zod";
+import { maxPatternLength } from "./patterns.ts";
 
 export const maxGraders = 10;
-export const maxPatternLength = 1000;
 
-/** Regular expressions have RE2's syntax, whose matching time is linear: no pattern can hang the scheduler. */
 export const Grader = z.discriminatedUnion("type", [
   z.strictObject({
     type: z.literal("contains"),

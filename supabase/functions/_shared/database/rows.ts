@@ -259,6 +259,8 @@ export const jobs = () =>
     failed_attempts: number,
     fine_tuned_model: textOrNull,
     finished_at: textOrNull,
+    hub_url: textOrNull,
+    huggingface: valueOrNull,
     hyperparameters: value,
     id: text,
     last_event: number,

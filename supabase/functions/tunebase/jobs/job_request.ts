@@ -6,11 +6,12 @@ import { rpc } from "../../_shared/database/rpc.ts";
 import { preferenceFormat } from "../../_shared/datasets/preference.ts";
 import type { ErrorCode } from "../../_shared/contracts/error_codes.ts";
 import { ApiError } from "../../_shared/errors.ts";
-import { TrainingHyperparameters, Wandb } from "../../_shared/protocol.ts";
+import { TrainingHyperparameters } from "../../_shared/protocol.ts";
 import { jsonBody, parseOrThrow, strictObject } from "../../_shared/validation.ts";
 import type { ApiContext } from "../context.ts";
 import { countFiles, makeEstimate, stepWarnings } from "./estimate/mod.ts";
 import { parseId, prefixes, publicId } from "../ids.ts";
+import { Integrations, readIntegrations } from "./integrations.ts";
 import { Hyperparameters, resolveTrainingConfig } from "./training_config.ts";
 import { EstimateInputs } from "../rows.ts";
 
@@ -47,11 +48,7 @@ export const JobBody = strictObject({
     ).nullish(),
   spend_cap_usd: z.number().min(limits.minSpendCapUsd).max(limits.maxSpendCapUsd).nullish(),
   auto_start: z.boolean().nullish(),
-  integrations: z.array(strictObject({ type: z.literal("wandb"), wandb: Wandb })).max(
-    1,
-    "must have at most one item",
-  )
-    .nullish(),
+  integrations: Integrations.nullish(),
 });
 export type JobBody = z.infer<typeof JobBody>;
 
@@ -83,14 +80,7 @@ export async function readJob(c: ApiContext) {
   const json = await jsonBody(c.req.raw);
   rejectUnsupported(json);
   const body = parseOrThrow(JobBody, json);
-  if (body.integrations?.length && !c.get("platform").settings.wandb) {
-    throw new ApiError("unsupported", [{
-      param: "integrations",
-      message:
-        "integrations: Weights & Biases is not enabled on this server. Remove it, or ask the operator to set " +
-        "TUNEBASE_WANDB. Metrics are also available from GET …/metrics and as a CSV in result_files.",
-    }]);
-  }
+  const integrations = readIntegrations(body.integrations ?? [], c.get("platform").settings);
   const method = body.method?.type ?? "supervised";
   const inMethod = (body.method?.type === "dpo" ? body.method.dpo : body.method?.supervised)?.hyperparameters;
   if (inMethod !== undefined && body.hyperparameters !== undefined) {
@@ -129,7 +119,6 @@ export async function readJob(c: ApiContext) {
   const estimate = makeEstimate(model, counted, plan);
   const { steps, rows } = estimate;
   if (trained.low === trained.high) rejectLongWarmup(plan.warmup_steps, steps.total, `${where}.warmup_steps`);
-  const wandb = body.integrations?.[0]?.wandb ?? null;
   return {
     body,
     files,
@@ -137,7 +126,7 @@ export async function readJob(c: ApiContext) {
     parent: parent?.name ?? null,
     seed,
     publicHyperparameters,
-    plan: { ...plan, wandb },
+    plan: { ...plan, ...integrations },
     estimate,
     /** Logged when the job is created. */
     warnings: stepWarnings(steps.total, rows.trained.expected, plan),

@@ -1,6 +1,6 @@
 /** Serializes database rows as OpenAI's objects, with additional fields. */
 import * as z from "zod";
-import { Wandb } from "../../_shared/protocol.ts";
+import { HuggingFace, Wandb } from "../../_shared/protocol.ts";
 import { publicId } from "../ids.ts";
 import type * as objects from "../openapi/objects/index.ts";
 import type {
@@ -71,7 +71,7 @@ export function renderJob(row: JobRow): objects.Job {
     seed: row.seed,
     suffix: row.suffix,
     metadata: row.metadata,
-    integrations: row.wandb === null ? null : [{ type: "wandb" as const, wandb: Wandb.parse(row.wandb) }],
+    integrations: renderIntegrations(row),
     organization_id: publicId("project", row.project_id),
     result_files: row.result_file === null ? [] : [publicId("file", row.result_file)],
     trained_tokens: row.status === "succeeded" || row.trained_tokens > 0 ? row.trained_tokens : null,
@@ -99,6 +99,17 @@ export function renderJob(row: JobRow): objects.Job {
       hint: row.error_hint,
     },
   };
+}
+
+function renderIntegrations({ wandb, huggingface, hub_url }: JobRow): objects.Job["integrations"] {
+  const integrations = [
+    ...(wandb === null ? [] : [{ type: "wandb" as const, wandb: Wandb.parse(wandb) }]),
+    ...(huggingface === null ? [] : [{
+      type: "huggingface" as const,
+      huggingface: { ...HuggingFace.parse(huggingface), url: hub_url },
+    }]),
+  ];
+  return integrations.length === 0 ? null : integrations;
 }
 
 /** A fine_tuning.job.event object. */

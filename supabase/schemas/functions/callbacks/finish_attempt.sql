@@ -18,7 +18,7 @@ begin
 
   case p_finish ->> 'outcome'
     when 'succeeded' then
-      v_detail := tunebase_internal.complete_attempt(p_attempt_id, p_finish -> 'manifest');
+      v_detail := tunebase_internal.complete_attempt(p_attempt_id, p_finish -> 'manifest', p_finish ->> 'hub_url');
       return jsonb_build_object('accepted', v_detail is null, 'detail', v_detail);
     when 'failed' then
       perform tunebase_internal.end_attempt(

@@ -65,15 +65,25 @@ export const Job = z.object({
   seed: z.int(),
   suffix: z.string().nullable(),
   metadata: stored(z.record(z.string(), z.string()).nullable()),
-  integrations: z.array(z.object({
-    type: z.literal("wandb"),
-    wandb: z.object({
-      project: z.string(),
-      entity: z.string().nullable(),
-      name: z.string().nullable(),
-      tags: z.array(z.string()),
+  integrations: z.array(z.discriminatedUnion("type", [
+    z.object({
+      type: z.literal("wandb"),
+      wandb: z.object({
+        project: z.string(),
+        entity: z.string().nullable(),
+        name: z.string().nullable(),
+        tags: z.array(z.string()),
+      }),
     }),
-  })).nullable(),
+    z.object({
+      type: z.literal("huggingface"),
+      huggingface: z.object({
+        repo: z.string(),
+        private: z.boolean(),
+        url: z.string().nullable().describe("The repository's page; null until the adapter has been pushed"),
+      }),
+    }),
+  ])).nullable(),
   organization_id: id("proj_"),
   result_files: z.array(id("file-")),
   trained_tokens: count.nullable(),

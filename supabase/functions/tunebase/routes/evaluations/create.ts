@@ -2,6 +2,7 @@
 import * as z from "zod";
 import { Grader, maxGraders } from "../../../_shared/contracts/graders.ts";
 import { limits } from "../../../_shared/contracts/limits.ts";
+import { findPatternProblem } from "../../../_shared/contracts/patterns.ts";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import { ApiError } from "../../../_shared/errors.ts";
 import { wakeScheduler } from "../../../_shared/urls.ts";
@@ -69,22 +70,16 @@ async function createEvaluation(c: ApiContext): Promise<Response> {
 
 /** Throws if a pattern is not a valid RE2 expression. */
 async function checkPatterns(graders: Grader[]): Promise<void> {
-  if (!graders.some(({ type }) => type === "regex")) return;
-  const { RE2JS } = await import("re2js");
   for (const [index, grader] of graders.entries()) {
     if (grader.type !== "regex") continue;
-    try {
-      RE2JS.compile(grader.pattern);
-    } catch (error) {
-      const param = `graders.${index}.pattern`;
-      throw new ApiError("invalid_request", [{
-        param,
-        value: grader.pattern,
-        message: `${param} = ${JSON.stringify(grader.pattern)}: is not a valid RE2 regular expression (${
-          error instanceof Error ? error.message : error
-        }).`,
-      }]);
-    }
+    const problem = await findPatternProblem(grader.pattern);
+    if (problem === null) continue;
+    const param = `graders.${index}.pattern`;
+    throw new ApiError("invalid_request", [{
+      param,
+      value: grader.pattern,
+      message: `${param} = ${JSON.stringify(grader.pattern)}: ${problem}.`,
+    }]);
   }
 }
 

@@ -1,6 +1,7 @@
 -- Ends an attempt as succeeded, and its job with it: the only way to `succeeded`. Returns what is missing, or null. Call it
--- with the attempt locked.
-create function tunebase_internal.complete_attempt(p_attempt_id uuid, p_manifest jsonb) returns text
+-- with the attempt locked. p_hub_url: where the worker pushed the adapter to.
+create function tunebase_internal.complete_attempt(p_attempt_id uuid, p_manifest jsonb, p_hub_url text default null)
+returns text
 language plpgsql set search_path = ''
 as $$
 declare
@@ -33,7 +34,8 @@ begin
     trained_tokens = v_job.trained_tokens,
     evaluation = nullif(p_manifest -> 'evaluation', 'null'),
     result_file = tunebase_internal.create_result_file(v_job),
-    estimate = tunebase_internal.score_estimate(v_job)
+    estimate = tunebase_internal.score_estimate(v_job),
+    hub_url = p_hub_url
   where id = v_job.id;
   perform tunebase_internal.record_speed(v_job, v_attempt.gpu_config);
   perform tunebase_internal.add_event(v_job.id, 'info', format('New fine-tuned model created: %s', v_name));
