@@ -32,7 +32,7 @@ class Workload:
 
 
 UNIFORM, MIXED = Workload(4, 1, 1), Workload(16, 4, 2)
-# One step of `UNIFORM` takes our loop up to two minutes of a CPU that has no bf16 instructions (measured, AVX2 only).
+# In fp32 a step of `UNIFORM` took our loop two minutes on a busy machine with two cores and AVX2 only.
 UNIFORM_FP32, MIXED_FP32 = Workload(2, 1, 1), Workload(16, 4, 1)
 
 
