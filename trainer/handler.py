@@ -15,7 +15,6 @@ import uuid
 from typing import Any
 
 import aiohttp
-import runpod
 
 from status_manager import StatusManager
 from tunebase_trainer.errors import TrainerError
@@ -24,6 +23,7 @@ from tunebase_trainer.worker.attempt import Attempt
 from tunebase_trainer.worker.callback_client import CallbackClient
 from tunebase_trainer.worker.preemption import sigterm_event
 from tunebase_trainer.worker.protocol import check_url, parse_input
+from tunebase_trainer.worker.runpod_sdk import runpod
 
 log = logging.getLogger("tunebase")
 # Identifies this process, so that only this worker can repeat its claim: not another worker, and not this one after a

@@ -15,7 +15,7 @@ import {
   repeatedEffects,
   wakeEffects,
 } from "./crash_points.ts";
-import { WarmProcesses } from "./crashing_process.ts";
+import { bundleServe, WarmProcesses } from "./crashing_process.ts";
 import type { Scenario } from "./scenario.ts";
 import { scenarios } from "./scenarios.ts";
 import type { CrashPoint, FunctionName } from "./serve.ts";
@@ -25,9 +25,12 @@ import { pause } from "../../local/stack/processes.ts";
 
 /** Crash points are tried in parallel, each harness with its own database. */
 const harnesses = await Promise.all(Array.from({ length: 3 }, () => CrashHarness.start()));
-const warmProcesses = new WarmProcesses(harnesses.length);
+const directory = await Deno.makeTempDir({ prefix: "tunebase crash " });
+await bundleServe(join(directory, "serve.js"));
+const warmProcesses = new WarmProcesses(join(directory, "serve.js"), harnesses.length);
 Deno.test.afterAll(async () => {
   await Promise.all([...harnesses.map((harness) => harness.close()), warmProcesses.close()]);
+  await Deno.remove(directory, { recursive: true });
 });
 
 const inList = "tests/crash/crash_points.ts";

@@ -47,6 +47,9 @@ BETWEEN = {
     "if-match",
     "metadata",
     "email",
+    # Limits of the parts of a name.
+    "integrations.0.huggingface.repo",
+    "integrations.1.huggingface.repo",
 }
 
 

@@ -2,7 +2,7 @@
 
 python -m tunebase_trainer.bench cpu           SmolLM2-135M on this CPU, against TRL's SFTTrainer
 python -m tunebase_trainer.bench mixed         the same on rows of mixed length
-python -m tunebase_trainer.bench rendering     conversations of 160 turns, against those of 20
+python -m tunebase_trainer.bench rendering     conversations of 160 turns, against those of 20; several processes
 python -m tunebase_trainer.bench gpu           peak memory and tokens/s of Qwen3-Next-80B-A3B's shape, and Qwen3-8B's
 python -m tunebase_trainer.bench gpu --tiny    the same code on tiny shapes, on any machine; the results mean nothing
 python -m tunebase_trainer.bench model_start   a start with empty caches, against the next one
@@ -24,7 +24,7 @@ def main() -> None:
     )
     parser.add_argument("name", choices=["cpu", "mixed", "rendering", "gpu", "model_start"])
     parser.add_argument("--tiny", action="store_true", help="tiny shapes (gpu alone)")
-    parser.add_argument("--steps", type=int, default=4, help="steps of each process, the first to warm up (cpu: 4)")
+    parser.add_argument("--steps", type=int, help="steps of each process, the first to warm up (cpu: 4, in fp32 2)")
     parser.add_argument("--rounds", type=int, default=2, help="rounds of each side (cpu, mixed: 2)")
     parser.add_argument("--json", type=Path, default=results.FILE, help=f"where results are saved: {results.FILE}")
     arguments = parser.parse_args()

@@ -33,12 +33,17 @@ HYPER = {
 
 def run() -> list[Measurement]:
     """Starts train_lora.py twice on one model cache, which is empty the first time."""
+    import torch
+
+    from ..model.precision import native_dtype
+
     with tempfile.TemporaryDirectory() as directory:
         first, second = (start(Path(directory) / name, Path(directory) / "models") for name in ("first", "second"))
     for name in first:
         print(f"{name:<14} {first[name]:>6.1f} s {second[name]:>6.1f} s")
     took, takes = sum(first.values()), sum(second.values())
-    return [evaluate("model_start", takes, "s", f"the first start's {took:.1f} s", took / takes, GOAL)]
+    dtype = "bf16" if native_dtype() == torch.bfloat16 else "fp32"
+    return [evaluate("model_start", takes, "s", f"the first start's {took:.1f} s, in {dtype}", took / takes, GOAL)]
 
 
 def start(directory: Path, models: Path) -> dict[str, float]:
@@ -64,7 +69,9 @@ def start(directory: Path, models: Path) -> dict[str, float]:
     process = subprocess.Popen(
         [sys.executable, "train_lora.py", str(directory / "spec.json")],
         cwd=TRAINER,
-        env=os.environ | {"TUNEBASE_MODEL_CACHE": str(models), "PYTHONUNBUFFERED": "1"},
+        env={"TUNEBASE_CPU_DTYPE": "auto"}
+        | os.environ
+        | {"TUNEBASE_MODEL_CACHE": str(models), "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -74,7 +81,9 @@ def start(directory: Path, models: Path) -> dict[str, float]:
         event = json.loads(line) if line.startswith('{"type"') else {}
         if event.get("type") == "stage":
             now = time.monotonic()
-            seconds[stage], began, stage = now - began, now, event["stage"]
+            seconds[stage] = now - began
+            print(f"  {directory.name} start, {stage}: {seconds[stage]:.1f} s", flush=True)
+            began, stage = now, event["stage"]
             if stage == "training":
                 break
     process.kill()

@@ -1,4 +1,7 @@
-"""One side of a CPU bench: `python -m tunebase_trainer.bench.side ours|trl|matmul SPEC`; its last line is JSON."""
+"""One side of a CPU bench: `python -m tunebase_trainer.bench.side ours|trl|matmul SPEC`; its last line is JSON.
+
+It computes as the worker would: with `TUNEBASE_CPU_DTYPE=auto`, in fp32 on a CPU without bf16 instructions.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,9 @@ from typing import Any
 
 RANK, ALPHA, DROPOUT, RATE, LENGTH = 16, 32, 0.05, 5e-4, 1024
 SEED = 42
-MIXED_ROWS, MIXED_MEAN, MIXED_LONGEST = 128, 40, 20 * 40
+PROGRESS = "step: "
+"""Starts the lines about each step."""
+MIXED_ROWS, MIXED_ROWS_FP32, MIXED_MEAN, MIXED_LONGEST = 128, 48, 40, 20 * 40
 
 
 @dataclass(frozen=True)
@@ -27,24 +32,26 @@ class Workload:
 
 
 UNIFORM, MIXED = Workload(4, 1, 1), Workload(16, 4, 2)
+# In fp32 a step of `UNIFORM` took our loop two minutes on a busy machine with two cores and AVX2 only.
+UNIFORM_FP32, MIXED_FP32 = Workload(2, 1, 1), Workload(16, 4, 1)
 
 
-def mixed_lengths() -> list[int]:
+def mixed_lengths(count: int = MIXED_ROWS) -> list[int]:
     """Lognormal, with a fixed seed: the longest has 20 times the mean's tokens."""
     draw = random.Random(SEED)
-    drawn = [draw.lognormvariate(0, 0.8) for _ in range(MIXED_ROWS - 1)]
-    scale = (MIXED_ROWS * MIXED_MEAN - MIXED_LONGEST) / sum(drawn)
+    drawn = [draw.lognormvariate(0, 0.8) for _ in range(count - 1)]
+    scale = (count * MIXED_MEAN - MIXED_LONGEST) / sum(drawn)
     lengths = [max(4, round(scale * length)) for length in drawn]
-    return [*lengths[: MIXED_ROWS // 2], MIXED_LONGEST, *lengths[MIXED_ROWS // 2 :]]
+    return [*lengths[: count // 2], MIXED_LONGEST, *lengths[count // 2 :]]
 
 
-def mixed_rows(rows: list[Any]) -> list[Any]:
+def mixed_rows(rows: list[Any], count: int = MIXED_ROWS) -> list[Any]:
     """Rows of `mixed_lengths`, cut from the text of `rows`; the second half of each is learned."""
     from ..data.dataset import IGNORED, Row
 
     text = [token for row in rows for token in row.input_ids]
     made, at = [], 0
-    for length in mixed_lengths():
+    for length in mixed_lengths(count):
         at = at if at + length <= len(text) else 0
         ids = text[at : at + length]
         made.append(Row(ids, [IGNORED] * (length // 2) + ids[length // 2 :]))
@@ -54,11 +61,9 @@ def mixed_rows(rows: list[Any]) -> list[Any]:
 
 def matmul() -> dict[str, Any]:
     """The best rate of a large matmul and of the model's own largest (2,048 tokens through up_proj), in FLOP/s."""
-    import torch
+    from ..model.precision import compute_dtype
 
-    # A CPU that has no instructions for bf16 is a hundred times slower in it: there, fp32 is the limit.
-    rates = {dtype: _matmul_rate(256, 256, 256, dtype, 0.2) for dtype in (torch.bfloat16, torch.float32)}
-    dtype = max(rates, key=lambda dtype: rates[dtype])
+    dtype = compute_dtype()
     return {"flops": max(_matmul_rate(*shape, dtype, 3) for shape in ((2048, 2048, 2048), (2048, 576, 1536)))}
 
 
@@ -113,6 +118,7 @@ class Clock:
         self.seconds.append(now - self.last)
         self.losses.append(loss)
         self.last = now
+        print(f"{PROGRESS}{len(self.seconds)}, {self.seconds[-1]:.1f} s, loss {loss:.3f}", flush=True)
 
 
 def ours(
@@ -165,7 +171,10 @@ def ours(
 def trl(
     net: Any, tokenizer: Any, rows: list[Any], workload: Workload, steps: int, directory: Path, clock: Clock
 ) -> None:
-    """As documented, with prepared tokens and labels, in the row order of our own loop."""
+    """As documented, with prepared tokens and labels, in the row order of our own loop.
+
+    On a CPU without bf16 instructions, without autocast: the base is in fp32 already, and bf16 would be far slower.
+    """
     import torch
     from datasets import Dataset
     from peft import LoraConfig
@@ -173,6 +182,7 @@ def trl(
     from trl import SFTConfig, SFTTrainer
 
     from ..data.batches import LengthGroupedSampler
+    from ..model.precision import compute_dtype
     from ..model.targets import DENSE
 
     class Listener(TrainerCallback):  # type: ignore[misc]  # untyped
@@ -205,7 +215,7 @@ def trl(
             weight_decay=0.0,
             max_grad_norm=1.0,
             max_length=LENGTH,
-            bf16=True,
+            bf16=compute_dtype() == torch.bfloat16,
             use_cpu=True,
             gradient_checkpointing=False,
             logging_steps=1,
@@ -230,38 +240,47 @@ def trl(
 def main(name: str, spec_path: Path) -> dict[str, Any]:
     if name == "matmul":
         return matmul()
+    import torch
     import transformers
     from transformers import AutoTokenizer
 
     from ..data import dataset
     from ..model import base_model
     from ..model.loading import load_quantized
+    from ..model.precision import compute_dtype
 
     spec = json.loads(spec_path.read_text())
     directory = Path(spec["directory"])
     base = base_model.resolve(spec["model"])
     tokenizer = AutoTokenizer.from_pretrained(base.path)
     rows: list[Any] = dataset.read(directory / "rows.jsonl", tokenizer, LENGTH).rows
-    workload = MIXED if spec.get("mixed") else UNIFORM
-    if workload is MIXED:
-        rows = mixed_rows(rows)
+    fp32 = compute_dtype() == torch.float32
+    if spec.get("mixed"):
+        workload = MIXED_FP32 if fp32 else MIXED
+        rows = mixed_rows(rows, MIXED_ROWS_FP32 if fp32 else MIXED_ROWS)
+    else:
+        workload = UNIFORM_FP32 if fp32 else UNIFORM
+        rows = rows[: workload.batch * spec["steps"]]
+    planned = len(rows) // workload.batch
     transformers.set_seed(SEED)
     net, _ = load_quantized(base.path, None, partial(base.fetch_weights, print))
     clock = Clock()
     flops = None
     if name == "ours":
-        flops = ours(net, tokenizer, rows, workload, spec["steps"], directory / name, clock)
+        flops = ours(net, tokenizer, rows, workload, planned, directory / name, clock)
     else:
-        trl(net, tokenizer, rows, workload, spec["steps"], directory / name, clock)
-    steps = spec["steps"] * workload.epochs
+        trl(net, tokenizer, rows, workload, planned, directory / name, clock)
+    steps = planned * workload.epochs
     if len(clock.seconds) != steps:
         raise SystemExit(f"{name} made {len(clock.seconds)} steps instead of {steps}")
     return {
         "seconds": clock.seconds,
         "losses": clock.losses,
-        "tokens": sum(row.tokens for row in rows) / spec["steps"],
+        "tokens": sum(row.tokens for row in rows) / planned,
         "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "flops_per_token": flops,
+        "steps_per_epoch": planned,
+        "dtype": "fp32" if fp32 else "bf16",
     }
 
 

@@ -7,8 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from runpod.http_client import AsyncClientSession
-from runpod.serverless.modules.rp_http import send_result
+from .runpod_sdk import AsyncClientSession, send_result
 
 # The interval between updates, in seconds.
 PROGRESS_SECONDS = 5.0
