@@ -1,12 +1,13 @@
-"""RunPod's SDK, imported without its CPU benchmark.
+"""Imports RunPod's SDK without its CPU benchmark.
 
-At import, the SDK asks py-cpuinfo for the CPU's name, for a debugging table that nothing here shows. py-cpuinfo starts a
-process that measures the clock: 1.2 s of each cold start. The SDK accepts an answer without a name.
+At import, the SDK asks py-cpuinfo for the CPU's name, for a debugging table that nothing here shows. To answer,
+py-cpuinfo starts a process that measures the clock, which takes 1.2 s of each cold start. The SDK accepts an answer
+without a name.
 """
 
 from __future__ import annotations
 
-import cpuinfo
+import cpuinfo  # type: ignore[import-untyped]  # it has no types
 
 cpuinfo.get_cpu_info = dict
 
