@@ -69,7 +69,7 @@ Deno.test("a file's page shows row lengths on two scales, truncation, and rows s
     `new?${new URLSearchParams({ training_file, validation_file })}`,
   );
   await page.getByText(
-    "3 of 4 distinct validation rows are also in the training data.",
+    "3 of 4 distinct validation rows are also in the training data,",
   ).waitFor();
   await accessible(page, "a new fine-tune that trains on validation rows");
   await shoot(page, "new-overlap");

@@ -4,9 +4,11 @@
 import { type Browser, chromium } from "playwright-core";
 import { exists, join } from "../../local/paths.ts";
 
-const names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+/** The headless shell draws no window: the tests take less than half the CPU time with it. */
+const packages = ["chromium-headless-shell", "chromium"];
+const names = [...packages, "chromium-browser", "google-chrome", "google-chrome-stable"];
 
-/** Starts it; throws an Error that says how to install it if it cannot.*/
+/** Starts it; throws an Error that says how to install it if it cannot. */
 export async function startChromium(): Promise<Browser> {
   const executablePath = await find() ?? await install();
   return await chromium.launch({
@@ -27,22 +29,31 @@ async function find(): Promise<string | null> {
 
 async function install(): Promise<string> {
   const want =
-    "The dashboard's tests need Chromium. On Debian: apt-get install chromium; elsewhere set CHROMIUM_PATH.";
+    "The dashboard's tests need Chromium. On Debian: apt-get install chromium-headless-shell; elsewhere set CHROMIUM_PATH.";
   if (Deno.uid() !== 0) throw new Error(want);
-  console.log("installing Debian's chromium …");
-  for (const args of [["update"], ["install", "-y", "--no-install-recommends", "chromium"]]) {
+  console.log("installing Debian's chromium-headless-shell …");
+  let output = await aptGet("update");
+  for (const name of packages) {
+    output = await aptGet("install", "-y", "--no-install-recommends", name);
+    if (output.success) break; // older releases have no headless shell
+  }
+  if (!output.success) throw new Error(`${want}\napt-get printed: ${output.stderr.slice(-2000)}`);
+  const found = await find();
+  if (found === null) throw new Error(want);
+  return found;
+}
+
+/** Throws only if there is no apt-get. */
+async function aptGet(...args: string[]): Promise<{ success: boolean; stderr: string }> {
+  try {
     const { success, stderr } = await new Deno.Command("apt-get", {
       args: ["-qq", ...args],
       env: { DEBIAN_FRONTEND: "noninteractive" },
       stdout: "null",
-    }).output().catch(() => {
-      throw new Error(want);
-    });
-    if (!success) {
-      throw new Error(`${want}\napt-get printed: ${new TextDecoder().decode(stderr).slice(-2000)}`);
-    }
+    }).output();
+    return { success, stderr: new TextDecoder().decode(stderr) };
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return { success: false, stderr: "there is no apt-get" };
+    throw error;
   }
-  const found = await find();
-  if (found === null) throw new Error(want);
-  return found;
 }
