@@ -2097,7 +2097,7 @@ export interface components {
         base: {
           /** @description Mean cross-entropy in nats per trained token; for preference rows, per token of the preferred answers */
           loss: number | null;
-          /** @description Share of the compared answers that match the expected answer exactly; supervised rows only */
+          /** @description Share of the compared answers that equal the expected answer, ignoring surrounding whitespace; supervised rows only */
           exact_match: number | null;
           /** @description Share of valid JSON among the answers to rows whose expected answer is a JSON object or array */
           valid_json: number | null;
@@ -2109,7 +2109,7 @@ export interface components {
         tuned: {
           /** @description Mean cross-entropy in nats per trained token; for preference rows, per token of the preferred answers */
           loss: number | null;
-          /** @description Share of the compared answers that match the expected answer exactly; supervised rows only */
+          /** @description Share of the compared answers that equal the expected answer, ignoring surrounding whitespace; supervised rows only */
           exact_match: number | null;
           /** @description Share of valid JSON among the answers to rows whose expected answer is a JSON object or array */
           valid_json: number | null;

@@ -9,7 +9,7 @@ export interface Cost {
   what: string;
   /** For display: `$3.50 per month`. */
   price: string;
-  /** USD; `high` is the price of the most expensive fallback pool. */
+  /** USD; `high` is the price of the most expensive pool. */
   usd: { low: number; high: number };
   per: "month" | "hour";
 }

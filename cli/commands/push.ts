@@ -29,7 +29,7 @@ export function addPush(adapter: Command): void {
       "push <job> <repository>",
       "Push a job's adapter to a model repository of the Hugging Face Hub; creates the repository",
     )
-      .option("--public", "create a public repository (default: private)")
+      .option("--public", "create a public repository (default: private), without samples.json")
       .option("--checkpoint <id>", "push a checkpoint instead of the final adapter")
       .option("--dir <folder>", "folder with the downloaded adapter (default: a temporary one)")
       .option("--message <text>", "commit message")
@@ -55,14 +55,16 @@ async function push(reference: string, repository: string, options: PushOptions)
   const folder = options.dir ?? await mkdtemp(join(tmpdir(), "tunebase-"));
   try {
     await downloadAdapter(session, adapter, folder, job, options.checkpoint);
-    const files = [...adapter.files.map(({ path }) => path), manifestName]
+    // It has rows of the dataset.
+    const pushed = adapter.files.filter(({ path }) => !options.public || path !== "samples.json");
+    const files = [...pushed.map(({ path }) => path), manifestName]
       .map((path) => ({ path, local: join(folder, path) }));
     const isNew = await hub.createRepository(name, options.public !== true);
     if (!isNew && !options.public && await hub.isPublic(name)) {
       throw new CliError(`${name} is a public repository. Add --public to push the adapter to it.`);
     }
-    const bytes = new Map(adapter.files.map((file) => [file.path, file.bytes]));
-    const total = adapter.files.reduce((sum, file) => sum + file.bytes, 0);
+    const bytes = new Map(pushed.map((file) => [file.path, file.bytes]));
+    const total = pushed.reduce((sum, file) => sum + file.bytes, 0);
     const progress = new TransferProgress("uploading", total);
     let sent = 0;
     const message = options.message ?? `Upload the adapter of ${options.checkpoint ?? job}`;

@@ -54,7 +54,7 @@ export function addJobOptions(command: Command): Command {
       "push the adapter to the Hugging Face Hub, to a repository such as acme/support-bot, if the server allows it",
       parseHubRepository,
     )
-    .option("--hub-public", "with --push-to-hub: create a public repository (default: private)");
+    .option("--hub-public", "with --push-to-hub: create a public repository, or push to one that is public");
 }
 
 function parseSuffix(text: string): string {

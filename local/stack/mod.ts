@@ -164,7 +164,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       TUNEBASE_DASHBOARD_URL: `${url}/dashboard/#`,
       ...options.functionEnv,
     };
-    await timed("functions api, tunebase-callback and scheduler are up", async () => {
+    await timed("functions tunebase, tunebase-callback and tunebase-scheduler are up", async () => {
       const functions = await Promise.all(
         ["tunebase", "tunebase-callback", "tunebase-scheduler"].map((name) =>
           startFunction(name, env, join(home, `logs/${name}.log`), { limits })

@@ -825,7 +825,7 @@ create table tunebase.inference_requests (
   prompt_tokens integer not null default 0 check (prompt_tokens >= 0),
   completion_tokens integer not null default 0 check (completion_tokens >= 0),
   first_token_ms integer,
-  -- How long the engine took to answer; charged at `inference_usd_per_hour`.
+  -- How long the engine was answering; charged at `inference_usd_per_hour`.
   seconds numeric(10, 3) not null default 0 check (seconds >= 0),
   -- The highest possible cost, reserved from the project's cap while the request is open.
   reserved_usd numeric(14, 9) not null default 0 check (reserved_usd >= 0),
@@ -5703,6 +5703,7 @@ begin
     -- The finish callback was lost, but not the files. Nested, because `and` may evaluate both sides.
     if jsonb_typeof(p_found #> '{manifest,files}') = 'array' then
       if tunebase_internal.complete_attempt(p_attempt_id, p_found -> 'manifest') is null then
+        perform tunebase_internal.warn_unconfirmed_push(v_attempt.job_id);
         return '{}';
       end if;
     end if;
@@ -5919,6 +5920,20 @@ begin
     then now() + interval '5 seconds'
   end;
 end $$;
+
+-- schemas/functions/reconcile/warn_unconfirmed_push.sql
+-- Warns that a succeeded job's worker ended before it reported its push to the Hugging Face Hub, if it was to push.
+create function tunebase_internal.warn_unconfirmed_push(p_job_id uuid) returns void
+language sql set search_path = ''
+as $$
+  select tunebase_internal.add_event(id, 'warn', format(
+    'The worker ended before it reported the push to the Hugging Face Hub. Check %1$s, or push the adapter yourself: '
+    'tunebase adapter push ftjob-%2$s %1$s%3$s',
+    huggingface ->> 'repo', replace(id::text, '-', ''),
+    case when (huggingface ->> 'private')::boolean then '' else ' --public' end))
+  from tunebase.jobs
+  where id = p_job_id and status = 'succeeded' and huggingface is not null;
+$$;
 
 -- schemas/functions/requests/complete_idempotency_key.sql
 -- Stores a request's response. Without one, releases the key.

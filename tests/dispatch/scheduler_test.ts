@@ -276,9 +276,20 @@ Deno.test("a completed run whose finish was lost succeeds from its verified file
   const file = FakeWorker.file("adapter_model.safetensors", bytes);
   await worker.upload(file.path, bytes);
   await worker.verify(file);
+  const huggingface = { repo: "acme/x", private: false };
+  await sql`update tunebase.jobs set plan = plan || ${sql.json({ huggingface })} where id = ${
+    job.id.slice(6)
+  }::uuid`;
   runpod.status = says({ status: "COMPLETED", output: { status: "completed", manifest: manifest([file]) } });
   await reconcile(job);
   assertEquals((await jobNow(job)).status, "succeeded");
+  const [warning] = await sql`select message from tunebase.events
+    where job_id = ${job.id.slice(6)}::uuid and level = 'warn' order by number desc limit 1`;
+  assertEquals(
+    warning?.message,
+    "The worker ended before it reported the push to the Hugging Face Hub. Check acme/x, or push the adapter yourself: " +
+      `tunebase adapter push ${job.id} acme/x --public`,
+  );
 });
 
 Deno.test("a run that still reports continues regardless of RunPod's status", async () => {

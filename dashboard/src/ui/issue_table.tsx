@@ -9,7 +9,7 @@ export const IssueTable = (
   <Table label={label} columns={["Where", "Field", "Problem", "Fix"]}>
     {groupIssues(issues).map(({ where, field, what, fix }) => (
       <tr key={`${where} ${field} ${fix}`}>
-        <th scope="row">{where}</th>
+        <th scope="row" class="where">{where}</th>
         <td>
           <code>{field ?? "–"}</code>
         </td>

@@ -59,7 +59,7 @@ export const Wandb = z.strictObject({
 
 /**
  * The Hugging Face Hub's repository that the adapter is pushed to before the attempt finishes, with the worker's token
- * (HF_PUSH_TOKEN). `private` applies to a repository that does not exist yet; a public one is not pushed to if it is true.
+ * (HF_PUSH_TOKEN). `private` is the visibility of a new repository; if true, an existing public repository is rejected.
  */
 export const HuggingFace = z.strictObject({
   repo: z.string()
@@ -84,7 +84,7 @@ export const TrainingHyperparameters = z.strictObject({
   method: z.enum(trainingMethods).default("supervised"),
   ...trainerShape,
   wandb: Wandb.nullable().default(null),
-  huggingface: HuggingFace.nullable().default(null),
+  huggingface: HuggingFace.nullish(),
 });
 
 export type TrainingHyperparameters = z.infer<typeof TrainingHyperparameters>;

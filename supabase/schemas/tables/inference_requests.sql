@@ -16,7 +16,7 @@ create table tunebase.inference_requests (
   prompt_tokens integer not null default 0 check (prompt_tokens >= 0),
   completion_tokens integer not null default 0 check (completion_tokens >= 0),
   first_token_ms integer,
-  -- How long the engine took to answer; charged at `inference_usd_per_hour`.
+  -- How long the engine was answering; charged at `inference_usd_per_hour`.
   seconds numeric(10, 3) not null default 0 check (seconds >= 0),
   -- The highest possible cost, reserved from the project's cap while the request is open.
   reserved_usd numeric(14, 9) not null default 0 check (reserved_usd >= 0),

@@ -22,6 +22,7 @@ from tunebase_trainer.worker.hub_push import PushFailed
 
 REPO = "acme/support-bot"
 JOB = "ftjob-0123456789ab7def8123456789abcdef"
+SAID = "the token is not in this message: [secret]"
 
 
 @pytest.fixture
@@ -99,12 +100,12 @@ async def test_a_hub_that_never_answers_leaves_the_job_succeeded(
     assert (await train(tunebase, tmp_path))["status"] == "completed"
     if terminating is not None:
         await terminating
-    reason = "it was not done after 1 second" if end == "time limit" else "the platform is stopping the worker"
+    reason = "it timed out after 1 second" if end == "time limit" else "the platform is stopping the worker"
     assert events(tunebase, "warn") == [
         f"The adapter was not pushed to the Hugging Face Hub: {reason}. The job is not affected. To push it yourself: "
         f"tunebase adapter push {JOB} {REPO}"
     ]
-    assert tunebase.of("finish")[0]["hub_url"] is None
+    assert "hub_url" not in tunebase.of("finish")[0]
 
 
 async def test_without_a_token_there_is_one_warning(
@@ -115,6 +116,26 @@ async def test_without_a_token_there_is_one_warning(
     (warning,) = events(tunebase, "warn")
     assert "no HF_PUSH_TOKEN; the operator must set it" in warning and warning.endswith(f" {REPO} --public")
     assert hub.requests == []
+
+
+async def test_an_unexpected_error_leaves_the_job_succeeded(
+    tunebase: FakeTunebase, tmp_path: Path, hub: FakeHubRepositories, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*args: object, **options: object) -> None:
+        raise OSError("no space left on the device")
+
+    monkeypatch.setattr(hub_push.HubPush, "_push", fail)
+    assert (await train(tunebase, tmp_path))["status"] == "completed"
+    (warning,) = events(tunebase, "warn")
+    assert warning.startswith("The adapter was not pushed to the Hugging Face Hub: an unexpected OSError.")
+
+
+async def test_a_public_repository_gets_no_rows(
+    tunebase: FakeTunebase, tmp_path: Path, hub: FakeHubRepositories
+) -> None:
+    await train(tunebase, tmp_path, private=False, extra_files=["README.md", "samples.json"])
+    assert "samples.json" in tunebase.stored
+    assert set(hub.repositories[REPO].files) == set(tunebase.stored) - {"samples.json"}
 
 
 async def test_a_failed_job_pushes_nothing(tunebase: FakeTunebase, tmp_path: Path, hub: FakeHubRepositories) -> None:
@@ -162,10 +183,11 @@ async def test_a_public_repository_is_pushed_to_only_if_the_job_says_so(
 @pytest.mark.parametrize(
     ("route", "statuses", "reason"),
     [
-        ("create", [403, 403], "the worker's HF_PUSH_TOKEN has no write access to acme/support-bot (403)"),
-        ("commit", [403], "the worker's HF_PUSH_TOKEN has no write access to acme/support-bot (403)"),
-        ("create", [503] * 4, "the Hub answered 503"),
-        ("create", [400], "the Hub answered 400"),
+        ("create", [401], "the Hub rejects the worker's HF_PUSH_TOKEN (401)"),
+        ("create", [403, 403], f"the worker's HF_PUSH_TOKEN cannot write to acme/support-bot (403: {SAID})"),
+        ("commit", [403], f"the worker's HF_PUSH_TOKEN cannot write to acme/support-bot (403: {SAID})"),
+        ("create", [503] * 4, f"the Hub responded with 503: {SAID}"),
+        ("create", [400], f"the Hub responded with 400: {SAID}"),
     ],
 )
 async def test_a_rejected_push_says_why_without_the_token(
@@ -191,7 +213,7 @@ async def test_errors_that_may_pass_are_retried(tmp_path: Path, hub: FakeHubRepo
 
 async def test_a_hub_that_is_not_there_is_named_without_its_url(tmp_path: Path, hub: FakeHubRepositories) -> None:
     await hub.__aexit__()
-    with pytest.raises(PushFailed, match=r"^the Hub does not answer \(ConnectError\)$"):
+    with pytest.raises(PushFailed, match=r"^the Hub does not respond \(ConnectError\)$"):
         await push(hub, request(tmp_path))
 
 
@@ -205,7 +227,7 @@ async def test_a_worker_called_directly_pushes_too(
     output = await handler({"id": "rp-1", "input": given})
     assert (output["status"], output["warning"]) == (
         "completed",
-        "The adapter was not pushed to the Hugging Face Hub: the worker's HF_PUSH_TOKEN has no write access to "
-        "acme/support-bot (403).",
+        "The adapter was not pushed to the Hugging Face Hub: the worker's HF_PUSH_TOKEN cannot write to "
+        f"acme/support-bot (403: {SAID}).",
     )
     assert "repo" not in output

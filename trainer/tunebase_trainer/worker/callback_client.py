@@ -233,7 +233,8 @@ class CallbackClient:
     async def succeeded(
         self, manifest: Manifest, timeout_seconds: float | None = None, hub_url: str | None = None
     ) -> FinishReply:
-        return await self.finish("succeeded", timeout_seconds, manifest=manifest.model_dump(), hub_url=hub_url)
+        pushed = {} if hub_url is None else {"hub_url": hub_url}
+        return await self.finish("succeeded", timeout_seconds, manifest=manifest.model_dump(), **pushed)
 
     async def failed(self, error: TrainerError, timeout_seconds: float | None = None) -> FinishReply:
         return await self.finish(

@@ -1,10 +1,10 @@
 """Pushes the adapter to the Hugging Face Hub, from a separate process, before the attempt finishes.
 
 Only that process uses the token (`HF_PUSH_TOKEN`), which is the operator's. The push never fails the job: a problem (no
-token, no permission, a Hub that does not answer) is one warning in the job's log. All files go into one commit, and if
-the repository has them already, there is none: an attempt that repeats a push changes nothing.
+token, no permission, an unresponsive Hub) is one warning in the job's log. All files go into one commit, and nothing is
+committed if the repository already has them, so an attempt that repeats a push changes nothing.
 
-A cancelled job pushes nothing: the files are uploaded first, which nobody can see, and committed only after a report
+A cancelled job commits nothing: files are first uploaded without becoming visible, and committed only after a report
 whose reply does not cancel the job.
 """
 
@@ -16,7 +16,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,12 +38,16 @@ log = logging.getLogger("tunebase")
 TOKEN_VARIABLE = "HF_PUSH_TOKEN"  # noqa: S105 (its name)
 INHERITED_VARIABLES = (
     "PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "HTTPS_PROXY", "HTTP_PROXY",
-    "NO_PROXY", "HF_ENDPOINT", TOKEN_VARIABLE,
+    "NO_PROXY", "https_proxy", "http_proxy", "no_proxy", "HF_ENDPOINT", TOKEN_VARIABLE,
 )  # fmt: skip
 assert TOKEN_VARIABLE not in PASSED_TO_TRAINING, "the training must not have the token"
 TIMEOUT_SECONDS = 600.0
+PRIVATE_FILES = {"samples.json"}
+"""Files with rows of the dataset: they are not pushed to public repositories."""
 FINISH_SECONDS = 60.0
 """What remains of the run's time limit after a push, to report the success."""
+REPORT_SECONDS = 60.0
+"""How long to wait for Tunebase to confirm that the job is not cancelled."""
 MAX_TRIES = 4
 RETRY_SECONDS = 2.0
 
@@ -67,10 +71,18 @@ class HubPush:
         if target is None:
             return None
         limit = TIMEOUT_SECONDS if seconds_left is None else min(TIMEOUT_SECONDS, seconds_left - FINISH_SECONDS)
+        if not target.private:
+            paths = [path for path in paths if path not in PRIVATE_FILES]
         try:
             url = await self._push(run, target, directory, paths, limit)
-        except PushFailed as failed:
-            self.problem = f"The adapter was not pushed to the Hugging Face Hub: {failed}."
+        except Exception as error:
+            if not isinstance(error, PushFailed):
+                log.exception("the push failed unexpectedly")
+            reason = error if isinstance(error, PushFailed) else f"an unexpected {type(error).__name__}"
+            self.problem = f"The adapter was not pushed to the Hugging Face Hub: {reason}."
+            if run.callback_url is None:  # Tunebase does not have the job
+                self._log("warn", self.problem)
+                return None
             command = f"tunebase adapter push {public_id(run)} {target.repo}{'' if target.private else ' --public'}"
             self._log("warn", f"{self.problem} The job is not affected. To push it yourself: {command}")
             return None
@@ -115,7 +127,7 @@ class HubPush:
                 return conversation.result()
             if preemption.done():
                 raise PushFailed("the platform is stopping the worker")
-            raise PushFailed(f"it was not done after {counted(round(limit), 'second')}")
+            raise PushFailed(f"it timed out after {counted(round(limit), 'second')}")
         finally:
             conversation.cancel()
             preemption.cancel()
@@ -146,13 +158,13 @@ class HubPush:
         raise PushFailed("its process exited early")
 
     async def _check_wanted(self) -> None:
-        """Returns if the job has not been cancelled meanwhile. Raises PushFailed if that cannot be known."""
+        """Returns if the job has not been cancelled. Raises PushFailed if Tunebase cannot be reached."""
         try:
-            await self._callbacks.report()
-        except TrainerError:
-            raise PushFailed("Tunebase does not answer") from None
+            await asyncio.wait_for(self._callbacks.report(), REPORT_SECONDS)
+        except (TrainerError, TimeoutError):
+            raise PushFailed("Tunebase does not respond") from None
         if self._callbacks.is_ending:
-            await asyncio.get_running_loop().create_future()  # the attempt is about to end, and this with it
+            await asyncio.get_running_loop().create_future()  # the attempt is ending and cancels this task
 
 
 def public_id(run: RunInput) -> str:
@@ -161,7 +173,7 @@ def public_id(run: RunInput) -> str:
 
 
 class PushFailed(Exception):
-    """The reason, as it continues a sentence."""
+    """The message is a clause that completes a sentence."""
 
 
 def main() -> None:
@@ -217,37 +229,55 @@ def _push_once(api: HfApi, request: dict[str, Any], may_commit: Callable[[], boo
 
 
 def _status(error: BaseException) -> int | None:
-    """The Hub's HTTP status, also of the cause: an upload's error is wrapped."""
+    """The Hub's HTTP status."""
     from huggingface_hub.errors import HfHubHTTPError
 
-    if isinstance(error, HfHubHTTPError):
-        status: int = error.response.status_code
-        return status
-    return None if error.__cause__ is None else _status(error.__cause__)
+    for cause in _causes(error):
+        if isinstance(cause, HfHubHTTPError):
+            status: int = cause.response.status_code
+            return status
+    return None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and its causes: an upload's error is wrapped."""
+    while error is not None:
+        yield error
+        error = error.__cause__
 
 
 def _is_transient(error: Exception) -> bool:
     from httpx2 import TransportError
 
     status = _status(error)
-    return isinstance(error, TransportError) if status is None else status >= 500 or status == 429
+    if status is None:
+        return any(isinstance(cause, TransportError) for cause in _causes(error))
+    return status >= 500 or status == 429
 
 
 def _explain(error: Exception, repo: str) -> str:
-    """As it continues a sentence. The library's messages can have URLs that are permissions: they are redacted."""
+    """A clause. The library's messages can have URLs that are permissions: they are redacted."""
     from httpx2 import TransportError
+    from huggingface_hub.errors import HfHubHTTPError
 
-    match _status(error):
-        case 401:
-            return f"the Hub rejects the worker's {TOKEN_VARIABLE} (401)"
-        case 403 | 404 as status:
-            return f"the worker's {TOKEN_VARIABLE} has no write access to {repo} ({status})"
-        case int(status):
-            return f"the Hub answered {status}"
-    if isinstance(error, TransportError):
-        return f"the Hub does not answer ({type(error).__name__})"
-    lines = str(error).splitlines() or [""]
-    return redact(f"{type(error).__name__}: {lines[0]}")[:300].rstrip(". ")
+    status = _status(error)
+    if status == 401:
+        return f"the Hub rejects the worker's {TOKEN_VARIABLE} (401)"
+    if status is not None:
+        messages = (cause.server_message for cause in _causes(error) if isinstance(cause, HfHubHTTPError))
+        said = _one_line(next(filter(None, messages), "") or (str(error) if isinstance(error, ValueError) else ""))
+        detail = f": {said}" if said else ""
+        if status in (403, 404):
+            return f"the worker's {TOKEN_VARIABLE} cannot write to {repo} ({status}{detail})"
+        return f"the Hub responded with {status}{detail}"
+    for cause in _causes(error):
+        if isinstance(cause, TransportError):
+            return f"the Hub does not respond ({type(cause).__name__})"
+    return _one_line(f"{type(error).__name__}: {error}")
+
+
+def _one_line(text: str) -> str:
+    return redact(next(iter(text.strip().splitlines()), ""))[:300].rstrip(". ")
 
 
 if __name__ == "__main__":

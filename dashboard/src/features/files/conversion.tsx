@@ -20,17 +20,19 @@ export function Conversion({ file: { source_format, conversion } }: { file: ApiF
           ["Ignored fields", ignored_fields.length === 0 ? "none" : ignored_fields.join(", ")],
         ]}
       />
-      {sample.map(({ line, before, after }) => (
-        <div key={line}>
-          <h3>Line {line}</h3>
-          <FieldList
-            fields={[
-              ["Before", <code key="before">{before}</code>],
-              ["After", <code key="after">{after}</code>],
-            ]}
-          />
-        </div>
-      ))}
+      <ul class="samples">
+        {sample.map(({ line, before, after }) => (
+          <li key={line}>
+            <p>Line {line}</p>
+            <FieldList
+              fields={[
+                ["Before", <code key="before">{before}</code>],
+                ["After", <code key="after">{after}</code>],
+              ]}
+            />
+          </li>
+        ))}
+      </ul>
     </section>
   );
 }

@@ -15,7 +15,11 @@ const retryDelaysMs = [0, 1000, 3000, 5000, 10_000, 20_000, 30_000];
 export class InvalidFileError extends Error {
   constructor(readonly issues: DatasetIssue[], readonly errorRows: number) {
     super(
-      errorRows === 1 ? "1 row has errors." : `${formatCount(errorRows)} rows have errors.`,
+      issues.every(({ line }) => line === null)
+        ? "It cannot be used as training data."
+        : errorRows === 1
+        ? "1 row has errors."
+        : `${formatCount(errorRows)} rows have errors.`,
     );
     this.name = "InvalidFileError";
   }

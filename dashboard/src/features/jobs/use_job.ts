@@ -95,6 +95,7 @@ export function useJob(id: string, range: StepRange | null) {
       });
       // The final state, after the last event.
       void cache.invalidateQueries({ queryKey: jobKey(id) });
+      void cache.invalidateQueries({ queryKey: ["models"] });
       setTimeout(
         () => void cache.invalidateQueries({ queryKey: ["notifications"] }),
         notificationDelayMs,

@@ -207,7 +207,7 @@ const UploadError = ({ name, error }: { name: string; error: Error }) =>
     ? (
       <div role="alert">
         <p class="problem">
-          <strong>{name}</strong> was not uploaded: {error.message} Fix the file and drop it again.
+          <strong>{name}</strong> was not uploaded. {error.message} Fix the file and drop it again.
         </p>
         <IssueTable label={`Errors in ${name}`} issues={error.issues} />
       </div>

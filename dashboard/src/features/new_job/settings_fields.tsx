@@ -75,7 +75,10 @@ export function SettingsFields(
           )}
         </Field>
       </div>
-      <details open={errors.has("repo") || advanced.some(({ name }) => errors.has(name))}>
+      <details
+        open={errors.has("repo") || form.huggingface !== null ||
+          advanced.some(({ name }) => errors.has(name))}
+      >
         <summary>Advanced settings</summary>
         <div class="fields">
           {advanced.filter(({ kind }) => kind !== "list").map(input)}
@@ -180,7 +183,7 @@ function HubFields({ hub, error, onChange }: {
     <div class="fields">
       <Field
         label={hubRepositoryLabel}
-        hint="The adapter is pushed there, such as acme/support-bot, if the operator of this installation allows it."
+        hint="Pushes the adapter to this repository, such as acme/support-bot, if the operator allows it."
         error={error}
       >
         {(control) => (
@@ -196,7 +199,10 @@ function HubFields({ hub, error, onChange }: {
         )}
       </Field>
       {hub !== null && (
-        <Field label="Visibility" hint="Of a repository that does not exist yet.">
+        <Field
+          label="Visibility"
+          hint="Visibility of a new repository. Private never pushes to a public one."
+        >
           {(control) => (
             <select
               {...control}

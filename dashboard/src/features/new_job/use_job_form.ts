@@ -38,7 +38,7 @@ export function useJobForm(query: URLSearchParams): JobFormState {
         store(after);
         return after;
       }),
-    isRestored: draft !== null,
+    isRestored: draft !== null && !isUntouched(draft, query),
     reset: () => {
       store(null);
       setDraft(null);
@@ -47,3 +47,7 @@ export function useJobForm(query: URLSearchParams): JobFormState {
     forget: () => store(null),
   };
 }
+
+/** Whether the form has only what the URL and the list of models set. */
+const isUntouched = (form: JobForm, query: URLSearchParams): boolean =>
+  JSON.stringify({ ...form, model: "" }) === JSON.stringify({ ...readForm(query), model: "" });

@@ -21,7 +21,8 @@ export const evaluationScores = {
   },
   exact_match: {
     label: "Exact match",
-    description: "Share of the compared answers that match the expected answer exactly; supervised rows only",
+    description:
+      "Share of the compared answers that equal the expected answer, ignoring surrounding whitespace; supervised rows only",
     share: true,
   },
   valid_json: {

@@ -1,8 +1,8 @@
-/** The rules of the Hugging Face Hub for names of repositories, as huggingface_hub and the Hub's own validation have them. */
+/** The Hugging Face Hub's rules for names of repositories, as enforced by huggingface_hub and the Hub. */
 
 export const maxHubNameLength = 96;
 
-/** Words of letters, digits and `_`, joined by `-` and `.`, of which no two equal ones are adjacent. */
+/** Words of letters, digits and `_`, joined by `-` and `.`, without `--` or `..`. */
 const name = String.raw`[A-Za-z0-9_]+(?:(?:-(?:\.-)*\.?|\.(?:-\.)*-?)[A-Za-z0-9_]+)*`;
 export const hubNamePattern = new RegExp(`^${name}$`);
 /** With its namespace: `acme/support-bot`. */
@@ -20,4 +20,10 @@ export function findHubRepositoryProblem(repository: string): string | null {
     return `must have at most ${maxHubNameLength} characters before and after the slash`;
   }
   return repository.endsWith(".git") ? "must not end with .git" : null;
+}
+
+/** Whether jobs can push to a repository. The Hub ignores case in namespaces. */
+export function isHubNamespaceAllowed(namespaces: string[], repository: string): boolean {
+  const namespace = repository.split("/")[0]?.toLowerCase();
+  return namespaces.some((allowed) => allowed.toLowerCase() === namespace);
 }

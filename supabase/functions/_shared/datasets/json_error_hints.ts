@@ -14,6 +14,8 @@ export function explainJsonError(
   }
   const reason = error instanceof Error
     ? error.message.replace(/, ".*/s, "").replace(/, \.\.\..*/s, "")
+      // The row is one line: its own number would look like the file's.
+      .replace(/ in JSON at position \d+ \(line 1 column (\d+)\)/, " at column $1")
     : String(error);
   return {
     code: "not_json",

@@ -7,6 +7,7 @@ import { rpc } from "../../_shared/database/rpc.ts";
 import * as rows from "../../_shared/database/rows.ts";
 import type { Platform } from "../../_shared/platform.ts";
 import { RunInput } from "../../_shared/protocol.ts";
+import { isHubNamespaceAllowed } from "../../_shared/contracts/hub_repository.ts";
 import { callbackSecret } from "../../_shared/secrets.ts";
 import { isShuttingDown } from "../../_shared/isolate.ts";
 import { CpuBudget, price } from "../cpu_budget.ts";
@@ -92,7 +93,7 @@ const claim = ({ db, settings }: Platform, limit: number) =>
 /** The input of /run. Throws if the job's plan or the model's GPU configuration does not match the protocol. */
 function runInput({ settings }: Platform, { attempt, ...claimed }: Claimed): RunInput {
   const object = (name: string) => `${settings.supabaseUrl}/storage/v1/object/${buckets.datasets}/${name}`;
-  return RunInput.parse({
+  const input = RunInput.parse({
     job_id: attempt.job_id,
     attempt: attempt.number,
     dataset_url: object(claimed.training_object),
@@ -103,6 +104,11 @@ function runInput({ settings }: Platform, { attempt, ...claimed }: Claimed): Run
     callback_url: callbackUrl(settings, attempt.id),
     callback_secret: callbackSecret(settings.masterKey, attempt.id),
   });
+  const { huggingface, ...hyperparameters } = input.hyperparameters;
+  // The operator may have removed the namespace since the job was created.
+  return huggingface && isHubNamespaceAllowed(settings.hubNamespaces, huggingface.repo)
+    ? input
+    : { ...input, hyperparameters };
 }
 
 async function submit(platform: Platform, runpod: Runpod, claimed: Claimed): Promise<void> {

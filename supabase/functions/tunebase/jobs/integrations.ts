@@ -1,5 +1,6 @@
-/** The `integrations` of a job: what else gets its metrics or its adapter, if the operator allows it. */
+/** The `integrations` of a job: services that receive its metrics or adapter, if the operator allows them. */
 import * as z from "zod";
+import { isHubNamespaceAllowed } from "../../_shared/contracts/hub_repository.ts";
 import { ApiError } from "../../_shared/errors.ts";
 import type { Settings } from "../../_shared/platform.ts";
 import { HuggingFace, type TrainingHyperparameters, Wandb } from "../../_shared/protocol.ts";
@@ -57,14 +58,12 @@ function requireNamespace(namespaces: string[], repo: string, param: string): vo
         "set TUNEBASE_HUB_NAMESPACES. `tunebase adapter push` pushes a finished job's adapter with your own token.",
     }]);
   }
-  // The Hub ignores case.
-  const namespace = repo.split("/")[0]?.toLowerCase();
-  if (namespaces.some((allowed) => allowed.toLowerCase() === namespace)) return;
+  if (isHubNamespaceAllowed(namespaces, repo)) return;
   throw new ApiError("invalid_request", [{
     param,
-    message: `${param} = ${JSON.stringify(repo)}: jobs on this server can push to repositories of ${
+    message: `${param} = ${JSON.stringify(repo)}: jobs on this server can push only to these namespaces: ${
       namespaces.join(", ")
-    } only.`,
+    }. Use one of them.`,
     value: repo,
   }]);
 }

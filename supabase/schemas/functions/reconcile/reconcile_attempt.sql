@@ -42,6 +42,7 @@ begin
     -- The finish callback was lost, but not the files. Nested, because `and` may evaluate both sides.
     if jsonb_typeof(p_found #> '{manifest,files}') = 'array' then
       if tunebase_internal.complete_attempt(p_attempt_id, p_found -> 'manifest') is null then
+        perform tunebase_internal.warn_unconfirmed_push(v_attempt.job_id);
         return '{}';
       end if;
     end if;
