@@ -142,6 +142,10 @@ Deno.test("the main flow from sign-in to the downloaded adapter needs no reload"
   await page.getByRole("link", { name: /Notifications 1/ }).waitFor();
   assert(await page.evaluate("globalThis.sameDocument"), "the page was reloaded");
   await accessible(page, "job, succeeded");
+  await page.getByRole("link", { name: "Playground", exact: true }).click();
+  await page.getByLabel("Model", { exact: true }).locator("option[value^='ft:']").waitFor({
+    state: "attached",
+  });
   visitor.clean();
 });
 

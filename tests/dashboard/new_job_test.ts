@@ -57,10 +57,17 @@ Deno.test("a new fine-tune can use sample data, groups problems, survives a relo
     mimeType: "application/jsonl",
     buffer: Buffer.from(broken.join("\n")),
   });
+  await page.getByText("bad.jsonl was not uploaded. 12 rows have errors.").waitFor();
   const problems = page.getByRole("region", { name: "Errors in bad.jsonl" });
   await problems.getByRole("row").filter({ hasText: "lines 1, 3, 5, 7, 9, and 7 more" }).first().waitFor();
   await accessible(page, "a broken file");
   await shoot(page, "new-broken");
+  await drop.setInputFiles({
+    name: "columns.csv",
+    mimeType: "text/csv",
+    buffer: Buffer.from("frage,antwort\nWer?,Ich"),
+  });
+  await page.getByText("columns.csv was not uploaded. It cannot be used as training data.").waitFor();
   await page.getByRole("button", { name: "Start over" }).click();
   assertEquals(await page.getByLabel("Name").inputValue(), "");
 
