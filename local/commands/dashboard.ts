@@ -1,6 +1,6 @@
 /** `task dashboard`: builds the dashboard if `dashboard/` has changed. */
 import { createHash } from "node:crypto";
-import { root } from "../state_dir.ts";
+import { cache, root } from "../state_dir.ts";
 import { exists, join, removeIfThere } from "../paths.ts";
 import { dashboardFiles } from "../stack/dashboard.ts";
 
@@ -11,6 +11,23 @@ const made = new Set(["node_modules", "dist", "dist.new"]);
 
 /** Installs the npm packages in package-lock.json, if it has changed. */
 export async function installDashboard(log: (line: string) => void): Promise<void> {
+  await locked(() => installPackages(log));
+}
+
+/** Builds it if its inputs have changed. Throws an Error with npm's message. */
+export async function buildDashboard(log: (line: string) => void): Promise<void> {
+  await locked(() => build(log));
+}
+
+/** Runs `work` while no other process installs or builds: `npm ci` first removes what others use. */
+async function locked(work: () => Promise<void>): Promise<void> {
+  await Deno.mkdir(cache, { recursive: true, mode: 0o700 });
+  using file = await Deno.open(join(cache, "dashboard.lock"), { create: true, write: true });
+  await file.lock(true); // until it is closed
+  await work();
+}
+
+async function installPackages(log: (line: string) => void): Promise<void> {
   const lock = await Deno.readTextFile(join(source, "package-lock.json"));
   const stamp = join(source, "node_modules/.installed.json");
   if (await exists(stamp) && await Deno.readTextFile(stamp) === lock) return;
@@ -19,12 +36,11 @@ export async function installDashboard(log: (line: string) => void): Promise<voi
   await Deno.writeTextFile(stamp, lock);
 }
 
-/** Builds it if its inputs have changed. Throws an Error with npm's message. */
-export async function buildDashboard(log: (line: string) => void): Promise<void> {
+async function build(log: (line: string) => void): Promise<void> {
   const stamp = join(dashboardFiles, ".built");
   const wanted = await fingerprint();
   if (await exists(stamp) && await Deno.readTextFile(stamp) === wanted) return;
-  await installDashboard(log);
+  await installPackages(log);
   const begin = performance.now();
   // Into a new folder, so that the old build is served until the new one is complete.
   await npm("run", "build", "--", "--outDir", "dist.new", "--emptyOutDir", "--logLevel", "warn");
