@@ -19,6 +19,7 @@ import { steps } from "../../deploy/steps/mod.ts";
 import { type Platforms, startPlatforms } from "../../local/emulators/platforms.ts";
 import { loadAccount } from "../../local/emulators/supabase/account.ts";
 import { join } from "../../local/paths.ts";
+import { pause } from "../../local/stack/processes.ts";
 import { root } from "../../local/state_dir.ts";
 import { settings } from "./deploy_context.ts";
 
@@ -397,10 +398,17 @@ Deno.test("the rest of an installation can be removed after its project was dele
   const { state, settings, runpod } = await installation("resumed");
   const { project } = state;
   await saveState({ ...state, settings: savedSettings(settings) });
-  const response = await fetch(`${platforms.target.supabaseApi}/v1/projects/${project}`, {
-    method: "DELETE",
-    headers: { authorization: `Bearer ${platforms.supabaseToken}` },
-  });
+  const deleteProject = () =>
+    fetch(`${platforms.target.supabaseApi}/v1/projects/${project}`, {
+      method: "DELETE",
+      headers: { authorization: `Bearer ${platforms.supabaseToken}` },
+    });
+  let response = await deleteProject();
+  // The other tests may have used this minute's requests.
+  for (; response.status === 429; response = await deleteProject()) {
+    await response.body?.cancel();
+    await pause(1000 * Number(response.headers.get("retry-after")));
+  }
   assertEquals(response.status, 200, await response.text());
   const destroy = (...flags: string[]) => {
     const command = new Command("test").exitOverride();
