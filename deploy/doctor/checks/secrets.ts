@@ -37,7 +37,7 @@ async function checkSecrets(
     return failed(
       "secrets",
       "the functions' TUNEBASE_MASTER_KEY differs from the one in Vault",
-      `If the one in Vault is correct, run: ${deployCommand} Otherwise, first restore the functions' key in Vault.`,
+      `If the functions' key is the right one, restore it in Vault. To use the one in Vault: ${deployCommand}`,
     );
   }
   return changed.length === 0 ? ok("secrets", `all ${required.length} required ones are set`) : warning(

@@ -11,6 +11,7 @@ python -m tunebase_trainer.bench model_start   a start with empty caches, agains
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2, help="rounds of each side (cpu, mixed: 2)")
     parser.add_argument("--json", type=Path, default=results.FILE, help=f"where results are saved: {results.FILE}")
     arguments = parser.parse_args()
+    if arguments.name != "gpu":  # as the local stack's worker
+        os.environ.setdefault("TUNEBASE_CPU_DTYPE", "auto")
     if arguments.name == "gpu":
         from . import gpu
 

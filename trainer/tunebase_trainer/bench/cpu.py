@@ -14,7 +14,6 @@ early if the next one would not fit into `MAX_SECONDS`.
 from __future__ import annotations
 
 import json
-import os
 import random
 import statistics
 import subprocess
@@ -52,10 +51,9 @@ def conversations(count: int) -> str:
 def side(name: str, spec: Path) -> dict[str, Any]:
     """What `side.py` measured in a separate process; prints each of its steps."""
     command = [sys.executable, "-m", "tunebase_trainer.bench.side", name, str(spec)]
-    environment = {"TUNEBASE_CPU_DTYPE": "auto"} | os.environ
     last = ""
     with tempfile.TemporaryFile("w+") as log:
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment) as process:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process:
             assert process.stdout is not None
             for line in process.stdout:
                 last = line
@@ -126,9 +124,9 @@ def run(steps: int | None, rounds: int) -> list[Measurement]:
     """Measures. `steps`: of each process, the first for warm-up (default: 4, in fp32 2); `rounds`: of each side."""
     import torch
 
-    from ..model.precision import native_dtype
+    from ..model.precision import compute_dtype
 
-    steps = steps or (4 if native_dtype() == torch.bfloat16 else 2)
+    steps = steps or (4 if compute_dtype() == torch.bfloat16 else 2)
     with tempfile.TemporaryDirectory() as directory:
         spec = Path(directory) / "spec.json"
         (Path(directory) / "rows.jsonl").write_text(conversations(4 * steps))

@@ -35,14 +35,14 @@ def run() -> list[Measurement]:
     """Starts train_lora.py twice on one model cache, which is empty the first time."""
     import torch
 
-    from ..model.precision import native_dtype
+    from ..model.precision import compute_dtype
 
     with tempfile.TemporaryDirectory() as directory:
         first, second = (start(Path(directory) / name, Path(directory) / "models") for name in ("first", "second"))
     for name in first:
         print(f"{name:<14} {first[name]:>6.1f} s {second[name]:>6.1f} s")
     took, takes = sum(first.values()), sum(second.values())
-    dtype = "bf16" if native_dtype() == torch.bfloat16 else "fp32"
+    dtype = "bf16" if compute_dtype() == torch.bfloat16 else "fp32"
     return [evaluate("model_start", takes, "s", f"the first start's {took:.1f} s, in {dtype}", took / takes, GOAL)]
 
 
@@ -69,9 +69,7 @@ def start(directory: Path, models: Path) -> dict[str, float]:
     process = subprocess.Popen(
         [sys.executable, "train_lora.py", str(directory / "spec.json")],
         cwd=TRAINER,
-        env={"TUNEBASE_CPU_DTYPE": "auto"}
-        | os.environ
-        | {"TUNEBASE_MODEL_CACHE": str(models), "PYTHONUNBUFFERED": "1"},
+        env=os.environ | {"TUNEBASE_MODEL_CACHE": str(models), "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -13,13 +13,9 @@ def compute_dtype() -> torch.dtype:
     Such a CPU (AVX2 only) emulates bf16: measured on an AMD EPYC with 2 cores, a matrix product of 1024 x 1024 ran at
     0.7 GFLOP/s in bf16 and at 59 in fp32. The embedded stack sets `auto`; a GPU is never affected.
     """
-    return native_dtype() if os.environ.get("TUNEBASE_CPU_DTYPE") == "auto" else torch.bfloat16
-
-
-def native_dtype() -> torch.dtype:
-    """What this machine has instructions for: bf16 or fp32."""
-    native = torch.cuda.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return torch.bfloat16 if native else torch.float32
+    if torch.cuda.is_available() or os.environ.get("TUNEBASE_CPU_DTYPE") != "auto":
+        return torch.bfloat16
+    return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
 
 
 def autocast(device: str) -> torch.autocast:
