@@ -163,7 +163,17 @@ Deno.test("the downloaded folder holds the manifest, and times leave out pauses"
 });
 
 Deno.test("push uploads the adapter to the Hugging Face Hub with the user's token", async () => {
-  const job = await trainedJob(tunebase, user);
+  const job = await createJob(user);
+  await tunebase.tick();
+  const worker = new FakeWorker(tunebase, (await latestAttempt(tunebase, job)).id);
+  await worker.claim();
+  const bytes = new TextEncoder().encode("weights");
+  const files = ["adapter_model.safetensors", "samples.json"].map((path) => FakeWorker.file(path, bytes));
+  for (const file of files) {
+    await worker.upload(file.path, bytes);
+    await worker.verify(file);
+  }
+  await worker.succeed(files);
   const hub = startFakeHubRepositories({ partBytes: 3 });
   const push = ["adapter", "push", job.id];
   const env = { HF_ENDPOINT: hub.url, HF_TOKEN: "hf_write" };
@@ -194,6 +204,10 @@ Deno.test("push uploads the adapter to the Hugging Face Hub with the user's toke
       "ada/support-bot is a public repository. Add --public",
     );
     assertEquals(repository.commits.length, 2);
+    assert(names.includes("samples.json"), "has rows of the dataset");
+    await run(0, [...push, "open", "--public"], { env });
+    const open = hub.repositories.get("ada/open")?.files.keys() ?? [];
+    assertEquals([...open].sort(), names.filter((name) => name !== "samples.json"));
 
     const readOnly = await run(1, [...push, "x"], { env: { ...env, HF_TOKEN: "hf_wrong" } });
     assertStringIncludes(readOnly.err, "The token is not valid");
