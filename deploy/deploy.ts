@@ -103,7 +103,7 @@ async function apply(context: Context, options: DeployOptions, report: Report): 
   }
 }
 
-/** Fine-tunes the first model on 20 rows and calls it, with the profile's own API key. */
+/** Fine-tunes the first model on ten rows and calls it, with the profile's own API key. */
 async function smoke(
   { settings, log }: Context,
   options: DeployOptions,
@@ -124,7 +124,7 @@ async function smoke(
     log,
     agree: async (usd) => {
       const price = usd === null ? "its cost is unknown" : `it costs up to $${usd.toFixed(2)}`;
-      printNote(`smoke job: fine-tunes ${model.name} on 20 rows; ${price}`);
+      printNote(`smoke job: fine-tunes ${model.name} on ten rows; ${price}`);
       return await agreed(options.yes, "Run it?");
     },
   });

@@ -1,11 +1,11 @@
-/** The smoke job: fine-tunes a model on 20 rows through the deployed API, and calls it by name. Costs GPU time. */
+/** The smoke job: fine-tunes a model on ten rows through the deployed API, and calls it by name. Costs GPU time. */
 import { setTimeout as delay } from "node:timers/promises";
 import { type Schemas, unwrap } from "../client/mod.ts";
 import { streamChat } from "../client/chat_stream.ts";
 import { createSession, type Session } from "../cli/api/session.ts";
 import { DeployError } from "./errors.ts";
 
-const rows = 20;
+const rows = 10;
 const pollMs = 2000;
 /** A first start downloads the image and the model. */
 const patienceMs = 60 * 60_000;
@@ -48,7 +48,7 @@ export async function smokeTest(
     suffix: "smoke",
     method: {
       type: "supervised",
-      supervised: { hyperparameters: { n_epochs: 2, batch_size: 4, validation_split: 0 } },
+      supervised: { hyperparameters: { n_epochs: 1, batch_size: 4, validation_split: 0 } },
     },
   } as const;
   const estimate = unwrap(await session.api.POST("/fine_tuning/estimates", { body: request }));

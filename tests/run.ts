@@ -110,22 +110,14 @@ try {
     if (only === "check") await Promise.all([checks(), pythonChecks()]);
     else {
       const all = await testFiles(["tests"]);
-      const endToEnd = all.filter((file) => file.startsWith("tests/e2e/"));
       await Promise.all([
-        denoTests("deno test", groups(all.filter((file) => !endToEnd.includes(file))), workers, async () => {
+        denoTests("deno test", groups(all.filter((file) => !needsQuiet(file))), workers, async () => {
           await checks();
           await pythonChecks();
         }),
         pythonTests(),
       ]);
-      // Real training uses a core each, and its leases expire on a busy machine. The kill test's are the shortest, and its
-      // seconds are recorded: it runs alone.
-      const [killTest, trainings] = [
-        endToEnd.filter(isKillTest),
-        endToEnd.filter((file) => !isKillTest(file)),
-      ];
-      await denoTests("end to end, with real training", eachAlone(trainings), 2);
-      await denoTests("end to end, with kill -9", eachAlone(killTest), 1);
+      await denoTests("recovery from crashes", eachAlone(all.filter(needsQuiet)), 2);
       await recordDurations(durations);
     }
   }
@@ -155,8 +147,9 @@ async function pythonTests(): Promise<void> {
   );
 }
 
-function isKillTest(file: string): boolean {
-  return file === "tests/e2e/kill_test.ts";
+/** Their leases are the shortest, which expire on a busy machine. */
+function needsQuiet(file: string): boolean {
+  return ["tests/e2e/kill_test.ts", "tests/e2e/recovery_test.ts"].includes(file);
 }
 
 /** Each file in a process of its own. */

@@ -2,12 +2,15 @@
 import { assert, assertEquals, assertStringIncludes } from "#assert";
 import { join } from "../../local/paths.ts";
 import { pause, signal } from "../../local/stack/processes.ts";
+import { startForkServer } from "../support/fork_server.ts";
 import { ended, type Job, startTrainingStack } from "./training_stack.ts";
 
+const forks = await startForkServer();
 const { home, stack, openai, create, until } = await startTrainingStack("recovery", {
   TUNEBASE_LEASE_SECONDS: "6",
   TUNEBASE_CHECKPOINT_SECONDS: "1",
-});
+}, { TUNEBASE_TRAIN_COMMAND: forks.command });
+Deno.test.afterAll(() => forks.stop());
 const training = (job: Job) => Number(Reflect.get(job, "current_step")) >= 1;
 
 /** The training process. */
@@ -49,7 +52,7 @@ const messages = async (id: string) => {
 
 // @proves lost-worker
 Deno.test("a job resumes from its checkpoints after its training and worker are killed and it is paused", async () => {
-  const created = await create(12, { n_epochs: 3, batch_size: 3, lora_rank: 8, lora_alpha: 16 });
+  const created = await create(12, { n_epochs: 4, batch_size: 3, lora_rank: 8, lora_alpha: 16 });
 
   const outcomes = async () => {
     const rows = await stack.sql<{ outcome: string | null }[]>`
@@ -102,6 +105,6 @@ Deno.test("a job resumes from its checkpoints after its training and worker are 
     select m.step from tunebase.metrics m where replace(m.job_id::text, '-', '') = ${
     created.id.slice(6)
   } order by step`;
-  assertEquals(steps.map(({ step }) => step), Array.from({ length: 12 }, (_, i) => i + 1), "each step once");
+  assertEquals(steps.map(({ step }) => step), Array.from({ length: 16 }, (_, i) => i + 1), "each step once");
   assertEquals(await outcomes(), ["failed", "lost", "paused", "succeeded"]);
 });

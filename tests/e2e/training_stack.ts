@@ -10,12 +10,22 @@ import { startStack } from "../../local/stack/mod.ts";
 
 export type Job = OpenAI.FineTuning.FineTuningJob;
 
-const lines = (await Deno.readTextFile(new URL("../../examples/support-train.jsonl", import.meta.url))).split(
-  "\n",
-);
+/** Short rows: a step of a few hundred tokens takes seconds on a CPU. */
+const row = (n: number) =>
+  JSON.stringify({
+    messages: [
+      { role: "system", content: "Be brief." },
+      { role: "user", content: `Where is parcel ${n}?` },
+      { role: "assistant", content: `Parcel ${n} is on its way.` },
+    ],
+  });
 
 /** Starts a new stack in `.tunebase/<name>`; it stops at the end of the file. */
-export async function startTrainingStack(name: string, functionEnv: Record<string, string>) {
+export async function startTrainingStack(
+  name: string,
+  functionEnv: Record<string, string>,
+  workerEnv: Record<string, string> = {},
+) {
   const home = join(cache, name);
   await endLeftovers(home);
   await removeIfThere(await postgresDirectory(home));
@@ -33,6 +43,7 @@ export async function startTrainingStack(name: string, functionEnv: Record<strin
       TUNEBASE_EVALUATION_SECONDS: "3",
       // Most of a short run uses one core. The other one is for another file's run.
       OMP_NUM_THREADS: "1",
+      ...workerEnv,
     },
   });
   Deno.test.afterAll(async () => {
@@ -45,7 +56,7 @@ export async function startTrainingStack(name: string, functionEnv: Record<strin
 
   const create = async (rows: number, hyperparameters: Record<string, number>) => {
     const file = await openai.files.create({
-      file: new File([lines.slice(0, rows).join("\n")], "rows.jsonl"),
+      file: new File([Array.from({ length: rows }, (_, n) => row(n)).join("\n")], "rows.jsonl"),
       purpose: "fine-tune",
     });
     return await openai.fineTuning.jobs.create({
@@ -56,7 +67,7 @@ export async function startTrainingStack(name: string, functionEnv: Record<strin
   };
 
   /** Waits until the job satisfies `when`. */
-  const until = async (id: string, when: (job: Job) => boolean, seconds = 300) => {
+  const until = async (id: string, when: (job: Job) => boolean, seconds = 600) => {
     for (let tries = 0; tries < seconds * 4; tries++) {
       const job = await openai.fineTuning.jobs.retrieve(id);
       if (when(job)) return job;

@@ -7,7 +7,9 @@ import { exists, join } from "../../local/paths.ts";
 import { pause } from "../../local/stack/processes.ts";
 import { ended, type Job, startTrainingStack } from "./training_stack.ts";
 
-const { home, stack, openai, create, until } = await startTrainingStack("e2e", {});
+const { home, stack, openai, create, until } = await startTrainingStack("e2e", {
+  TUNEBASE_LEASE_SECONDS: "300", // other tests keep the machine busy
+});
 
 /** The job's events, the oldest first. */
 async function eventsOf({ id }: Job): Promise<OpenAI.FineTuning.FineTuningJobEvent[]> {

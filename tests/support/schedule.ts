@@ -5,27 +5,36 @@ import { join } from "../../local/paths.ts";
 const record = join(cache, "test_durations.json");
 
 /**
- * Files with a process of their own: the longest, longest first, then those that replace globals, set the environment, have
- * a `beforeEach` or start an isolate that retires while other files run.
+ * The longest groups, longest first: folders, and files with a process of their own. Then the files that have one because
+ * they replace globals, set the environment, have a `beforeEach` or start an isolate that retires while other files run.
  */
-const alone = [
-  "tests/crash/crash_test.ts",
+const known = [
   "tests/cli/commands_test.ts",
-  "tests/dashboard/dashboard_test.ts",
-  "tests/bench/bench_test.ts",
   "tests/fuzz/fuzz_test.ts",
+  "tests/bench/bench_test.ts",
+  "tests/e2e/training_test.ts",
+  "tests/e2e/deploy_test.ts",
   "tests/deploy/deploy_test.ts",
-  "tests/deploy/doctor_emulators_test.ts",
-  "tests/deploy/doctor_test.ts", // the last tick, at its start, must be recent
-  "tests/deploy/package_test.ts",
-  "tests/deploy/command_line_test.ts",
+  "tests/dashboard",
+  "tests/crash/crash_test.ts",
+  "tests/dashboard/dashboard_test.ts",
+  "tests/inference",
+  "tests/cli",
+  "tests/api",
+  "tests/webhooks",
+  "tests/jobs",
+  "tests/e2e/inference_engine_test.ts",
   "tests/api/isolate_retirement_test.ts",
   "tests/database/host_app_test.ts",
-  "tests/jobs/estimate_test.ts",
   "tests/files/uploads_test.ts",
+  "tests/jobs/estimate_test.ts",
+  "tests/deploy/doctor_emulators_test.ts",
   "tests/files/file_conversion_test.ts",
   "tests/cli/transfers_test.ts",
   "tests/simulation/simulation_test.ts",
+  "tests/deploy/doctor_test.ts", // the last tick, at its start, must be recent
+  "tests/deploy/package_test.ts",
+  "tests/deploy/command_line_test.ts",
   "tests/callbacks/concurrent_verification_test.ts",
   "tests/files/upload_limits_test.ts",
 ];
@@ -37,13 +46,13 @@ export interface Group {
 }
 
 /**
- * The files of a folder share a process, except those in `alone`. Each process spends more than a second of a core on
+ * The files of a folder share a process, except those in `known`. Each process spends more than a second of a core on
  * loading the functions and their libraries, and as much again until V8 has optimized them.
  */
 export function groups(files: string[]): Group[] {
   const found = new Map<string, string[]>();
   for (const file of files) {
-    const name = alone.includes(file) ? file : file.slice(0, file.lastIndexOf("/"));
+    const name = known.includes(file) ? file : file.slice(0, file.lastIndexOf("/"));
     found.set(name, [...found.get(name) ?? [], file]);
   }
   return [...found].map(([name, files]) => ({ name, files }));
@@ -53,7 +62,7 @@ export function groups(files: string[]): Group[] {
 export async function longestFirst(groups: Group[]): Promise<Group[]> {
   const recorded: Record<string, number> = JSON.parse(await Deno.readTextFile(record).catch(() => "{}"));
   const seconds = ({ name }: Group) => {
-    const rank = alone.indexOf(name);
+    const rank = known.indexOf(name);
     return recorded[name] ?? (rank === -1 ? 30 : 1000 - rank);
   };
   return groups.toSorted((a, b) => seconds(b) - seconds(a));
