@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 
 import schemathesis
 from schemathesis.core.transport import Response
 from schemathesis.generation import GenerationMode
+from schemathesis.generation.meta import CoveragePhaseData, CoverageScenario
 
 # What a schema cannot say: a cursor's item may be gone, a file's rows be no rows, a host not be allowed.
 MEANING = {
@@ -51,6 +53,26 @@ BETWEEN = {
     "integrations.0.huggingface.repo",
     "integrations.1.huggingface.repo",
 }
+
+
+# Properties that the short run has sent a wrong type of.
+_wrong_types: set[tuple[str, str]] = set()
+
+
+@schemathesis.hook  # type: ignore[untyped-decorator]
+def filter_case(ctx: schemathesis.HookContext, case: schemathesis.Case) -> bool:
+    """The short run sends each property one wrong type; the long one sends all five."""
+    phase = None if case.meta is None else case.meta.phase.data
+    if (
+        "TUNEBASE_FUZZ_SHORT" not in os.environ
+        or not isinstance(phase, CoveragePhaseData)
+        or phase.scenario != CoverageScenario.INCORRECT_TYPE
+    ):
+        return True
+    place = (case.operation.label, f"{phase.parameter_location} {phase.parameter} {phase.location}")
+    is_new = place not in _wrong_types
+    _wrong_types.add(place)
+    return is_new
 
 
 def _is_not_storable(body: object) -> bool:
