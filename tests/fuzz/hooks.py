@@ -55,23 +55,25 @@ BETWEEN = {
 }
 
 
-# Properties that the short run has sent a wrong type of.
-_wrong_types: set[tuple[str, str]] = set()
+# What the short run has sent: requests, and properties with a wrong type.
+_sent: set[tuple[object, ...]] = set()
 
 
 @schemathesis.hook  # type: ignore[untyped-decorator]
 def filter_case(ctx: schemathesis.HookContext, case: schemathesis.Case) -> bool:
-    """The short run sends each property one wrong type; the long one sends all five."""
-    phase = None if case.meta is None else case.meta.phase.data
-    if (
-        "TUNEBASE_FUZZ_SHORT" not in os.environ
-        or not isinstance(phase, CoveragePhaseData)
-        or phase.scenario != CoverageScenario.INCORRECT_TYPE
-    ):
+    """The short run sends each boundary once, and each property one wrong type; the long run sends all five."""
+    if "TUNEBASE_FUZZ_SHORT" not in os.environ or case.meta is None:
         return True
-    place = (case.operation.label, f"{phase.parameter_location} {phase.parameter} {phase.location}")
-    is_new = place not in _wrong_types
-    _wrong_types.add(place)
+    phase = case.meta.phase.data
+    if not isinstance(phase, CoveragePhaseData):
+        return True
+    request = (case.method, case.path, case.media_type, case.meta.generation.mode)
+    parts = (case.path_parameters, sorted(case.headers.items()), case.cookies, case.query, case.body)
+    keys: list[tuple[object, ...]] = [(*request, repr(parts))]
+    if phase.scenario == CoverageScenario.INCORRECT_TYPE:
+        keys.append((*request, phase.parameter_location, phase.parameter, phase.location))
+    is_new = _sent.isdisjoint(keys)
+    _sent.update(keys)
     return is_new
 
 
