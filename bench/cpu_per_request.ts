@@ -26,7 +26,7 @@ interface Run {
   light: number;
   heavy: number;
   megabytes: number;
-  /** Of files whose tokens a job's creation counts. */
+  /** Of files whose tokens are counted when a job is created. */
   uncountedMegabytes: number;
   backlog: number;
   samples: Sample[];
