@@ -8,10 +8,12 @@ import { join } from "../local/paths.ts";
 import { median, type RawMeasurement, type Size } from "./results.ts";
 import { type BenchStack, startBenchStack } from "./harness.ts";
 
-const functions = ["tunebase", "tunebase-callback", "tunebase-scheduler"] as const;
 const mostBytes = 1_000_000;
 const mostTimes = 2;
-const sizes = { full: { starts: 9 }, short: { starts: 1 } };
+const sizes = {
+  full: { functions: ["tunebase", "tunebase-callback", "tunebase-scheduler"], warmups: 1, starts: 9 },
+  short: { functions: ["tunebase-callback"], warmups: 0, starts: 1 },
+};
 
 /**
  * Bundles an entry for {@link boot}: as on the platform, a module that is imported on first use is loaded then, so it has a
@@ -53,19 +55,19 @@ async function runBundler(args: string[]): Promise<void> {
   if (!success) throw new Error(`deno bundle ${args.join(" ")} failed:\n${new TextDecoder().decode(stderr)}`);
 }
 
-export async function bundleSize(log: (line: string) => void): Promise<RawMeasurement[]> {
+export async function bundleSize(log: (line: string) => void, size: Size): Promise<RawMeasurement[]> {
   const folder = await Deno.makeTempDir({ prefix: "tunebase bundle " });
   try {
-    const sizes: [string, number][] = [];
-    for (const name of functions) {
+    const found: [string, number][] = [];
+    for (const name of sizes[size].functions) {
       const bytes = await bundle(
         join(root, "supabase/functions", name, "index.ts"),
         join(folder, `${name}.js`),
       );
       log(`${name}: ${(bytes / 1000).toFixed(0)} kB`);
-      sizes.push([name, bytes]);
+      found.push([name, bytes]);
     }
-    const [name = "", largest = NaN] = sizes.toSorted(([, a], [, b]) => b - a)[0] ?? [];
+    const [name = "", largest = NaN] = found.toSorted(([, a], [, b]) => b - a)[0] ?? [];
     return [{
       value: largest / 1000,
       unit: `kB of ${name}, the largest function, minified`,
@@ -79,7 +81,7 @@ export async function bundleSize(log: (line: string) => void): Promise<RawMeasur
 }
 
 export async function boot(log: (line: string) => void, size: Size): Promise<RawMeasurement[]> {
-  const { starts } = sizes[size];
+  const { functions, warmups, starts } = sizes[size];
   const bench = await startBenchStack({ cronSeconds: 3600 });
   // Inside the project: a bundle resolves unbundled modules (Node's own) by its configuration.
   const folder = join(bench.stack.home, "bundles");
@@ -98,10 +100,10 @@ export async function boot(log: (line: string) => void, size: Size): Promise<Raw
     }
     const times: Record<string, number[]> = {};
     // Alternating; the first start of each warms the disk and compiler caches.
-    for (let turn = 0; turn <= starts; turn++) {
+    for (let turn = -warmups; turn < starts; turn++) {
       for (const [name, script] of Object.entries(bundled)) {
         const ms = await firstAnswer(bench, script, name);
-        if (turn > 0) (times[name] ??= []).push(ms);
+        if (turn >= 0) (times[name] ??= []).push(ms);
       }
     }
     const base = median(times.empty ?? []);

@@ -15,7 +15,7 @@ export const connections = 4;
 export const sizes = {
   // `workers`: attempts of each side. More than connections, so that the next call is always waiting.
   full: { workers: 16, warmupSeconds: 2, roundSeconds: 3, rounds: 6 },
-  short: { workers: 4, warmupSeconds: 0.1, roundSeconds: 1, rounds: 1 },
+  short: { workers: 4, warmupSeconds: 0.05, roundSeconds: 0.1, rounds: 1 },
 };
 
 export async function callbacks(log: (line: string) => void, size: Size): Promise<RawMeasurement[]> {

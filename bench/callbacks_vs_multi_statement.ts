@@ -18,7 +18,7 @@ import { type BenchStack, startBenchStack } from "./harness.ts";
 const timerMs = 1;
 const sizes = {
   full: { roundSeconds: 2.5, near: 2, far: 4 },
-  short: { roundSeconds: 0.5, near: 0, far: 1 },
+  short: { roundSeconds: 0.1, near: 0, far: 1 },
 };
 
 interface Side {

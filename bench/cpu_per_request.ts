@@ -26,6 +26,8 @@ interface Run {
   light: number;
   heavy: number;
   megabytes: number;
+  /** Of files whose tokens are counted when a job is created. */
+  uncountedMegabytes: number;
   backlog: number;
   samples: Sample[];
 }
@@ -38,7 +40,8 @@ export async function cpuPerRequest(
     harness: await CpuHarness.start(),
     light: size === "short" ? 3 : 200,
     heavy: size === "short" ? 1 : 10,
-    megabytes: size === "short" ? 2 : 31,
+    megabytes: size === "short" ? 1 : 31,
+    uncountedMegabytes: size === "short" ? 0.25 : 4,
     backlog: size === "short" ? 20 : 1500,
     samples: [],
   };
@@ -89,7 +92,7 @@ function upload(bytes: Uint8Array<ArrayBuffer>): RequestInit {
 
 /** Returns the ids of the jobs it created. */
 async function measureApi(run: Run): Promise<string[]> {
-  const { harness, light, heavy, megabytes } = run;
+  const { harness, light, heavy, megabytes, uncountedMegabytes } = run;
   const post = (body: unknown): RequestInit => ({ method: "POST", body: JSON.stringify(body) });
   const id = (text: string) => String(JSON.parse(text).id);
   const api = (name: string, times: number, call: (n: number) => Promise<unknown>) =>
@@ -103,7 +106,7 @@ async function measureApi(run: Run): Promise<string[]> {
     "POST /fine_tuning/jobs, a file not counted yet",
     heavy,
     async (n) => {
-      const file = id(await harness.api("/files", upload(makeFile(4 * 2 ** 20, n + 2))));
+      const file = id(await harness.api("/files", upload(makeFile(uncountedMegabytes * 2 ** 20, n + 2))));
       await harness.api("/fine_tuning/jobs", post({ model, training_file: file }));
     },
   );

@@ -13,7 +13,7 @@ const connections = 4;
 const clients = 8;
 const sizes = {
   full: { warmupSeconds: 2, roundSeconds: 4, rounds: 5 },
-  short: { warmupSeconds: 0.1, roundSeconds: 1, rounds: 1 },
+  short: { warmupSeconds: 0.05, roundSeconds: 0.2, rounds: 1 },
 };
 const model = "SmolLM2-135M-Instruct";
 

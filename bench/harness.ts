@@ -10,6 +10,8 @@ import { endLeftovers } from "../local/stack/processes.ts";
 import { type Stack, startStack } from "../local/stack/mod.ts";
 import { FakeRunpod } from "../tests/support/fake_runpod.ts";
 import { rows } from "../tests/support/fake_worker.ts";
+import { startTestPostgres } from "../tests/support/postgres_server.ts";
+import type { Size } from "./results.ts";
 
 const home = join(cache, "bench");
 
@@ -101,6 +103,19 @@ async function startOwnBenchStack({ cronSeconds, limits = null }: BenchStackOpti
     await stack.stop();
     throw error;
   }
+}
+
+/** A server on which `testDatabase` creates databases. A short bench in a test uses the tests' one. */
+export async function startBenchPostgres(name: string, size: Size): Promise<{ stop(): Promise<void> }> {
+  if (size === "short" && Deno.env.has("TUNEBASE_TEST_DB_URL")) return { stop: () => Promise.resolve() };
+  const server = await startTestPostgres(name);
+  Deno.env.set("TUNEBASE_TEST_DB_URL", server.url);
+  return {
+    stop: async () => {
+      Deno.env.delete("TUNEBASE_TEST_DB_URL");
+      await server.stop();
+    },
+  };
 }
 
 /** Creates a job through the API. */

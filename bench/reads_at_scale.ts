@@ -6,8 +6,8 @@ import * as z from "zod";
 import { connect, type Database } from "../supabase/functions/_shared/database/connect.ts";
 import { rpc } from "../supabase/functions/_shared/database/rpc.ts";
 import { type TestDatabase, testDatabase } from "../tests/support/database.ts";
-import { startTestPostgres } from "../tests/support/postgres_server.ts";
 import { percentile, type RawMeasurement, type Size } from "./results.ts";
+import { startBenchPostgres } from "./harness.ts";
 
 interface Sizes {
   /** The two databases. In both, a project has more jobs than one page of any list. */
@@ -56,8 +56,7 @@ interface Side {
 
 export async function readsAtScale(log: (line: string) => void, size: Size): Promise<RawMeasurement[]> {
   const { small, large, rounds, fewRounds } = sizes[size];
-  const server = await startTestPostgres("bench-reads");
-  Deno.env.set("TUNEBASE_TEST_DB_URL", server.url);
+  const server = await startBenchPostgres("bench-reads", size);
   const sides: Side[] = [];
   try {
     for (const database of [small, large]) {

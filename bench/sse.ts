@@ -13,7 +13,7 @@ const sizes = {
   // `idleSeconds` is longer than the 20 s after which the pool closes idle connections. Including opening and waiting, the
   // measurement is shorter than the lifetime of a stream (60 s), so that no stream has to reconnect.
   full: { jobs: 100, streams: 1000, idleSeconds: 25, seconds: 15 },
-  short: { jobs: 4, streams: 8, idleSeconds: 0, seconds: 1 },
+  short: { jobs: 4, streams: 8, idleSeconds: 0, seconds: 0.5 },
 };
 const reportsPerSecond = 10;
 const limitMs = 1000;

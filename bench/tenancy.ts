@@ -3,9 +3,9 @@
  * id, alternating. Both are a 404 with the same body (`tests/tenancy/isolation_test.ts`).
  */
 import { createOneOfEverything } from "../tests/support/fixtures.ts";
-import { startTestPostgres } from "../tests/support/postgres_server.ts";
 import { startTunebase } from "../tests/support/test_server.ts";
 import { median, type RawMeasurement, type Size } from "./results.ts";
+import { startBenchPostgres } from "./harness.ts";
 
 const sizes = { full: { turns: 400, warmups: 20 }, short: { turns: 4, warmups: 1 } };
 const paths = (job: string, file: string) => [
@@ -17,8 +17,7 @@ const paths = (job: string, file: string) => [
 
 export async function tenancy(log: (line: string) => void, size: Size): Promise<RawMeasurement[]> {
   const { turns, warmups } = sizes[size];
-  const server = await startTestPostgres("bench-tenancy");
-  Deno.env.set("TUNEBASE_TEST_DB_URL", server.url);
+  const server = await startBenchPostgres("bench-tenancy", size);
   try {
     const tunebase = await startTunebase();
     try {

@@ -14,6 +14,9 @@ const Pools = z.array(z.enum(knownPools.map(({ id }) => id))).min(1);
 /** vLLM has kernels for these: see `inference/tunebase_inference/settings.py`. */
 const ranks = [8, 16, 32, 64, 128, 256, 320, 512];
 
+/** Built once: a schema compiles its checks on its first use. */
+const Defaults = TrainingHyperparameters.partial();
+
 export const CatalogEntry = z.strictObject({
   /** The `model` that clients send. */
   name: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._/-]{0,199}$/),
@@ -40,7 +43,7 @@ export const CatalogEntry = z.strictObject({
     pools: Pools,
     /** Defaults for hyperparameters that a client omits. The contract's own defaults are not included. */
     defaults: z.record(z.string(), z.unknown()).superRefine((defaults, context) => {
-      const { error } = TrainingHyperparameters.partial().safeParse(defaults);
+      const { error } = Defaults.safeParse(defaults);
       for (const { message, path } of error?.issues ?? []) {
         context.addIssue({ code: "custom", message, path });
       }

@@ -52,7 +52,7 @@ Deno.test("a large compressed file is stored decompressed, under its own name", 
 });
 
 Deno.test("a large invalid file ends in status error with the row", async () => {
-  const broken = new Uint8Array([...new TextEncoder().encode("no row\n"), ...large]);
+  const broken = await new Blob(["no row\n", large]).bytes();
   const file = await upload(user, broken);
   assertEquals(file.status, "uploaded");
   const done = await validated(file.id);

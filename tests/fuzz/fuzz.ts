@@ -2,7 +2,9 @@
  * Schemathesis over the OpenAPI document: to every operation it sends what the document allows and what it does not, and
  * compares the answers with it (all of its checks; `hooks.py` says which refusals are right).
  */
-import { root } from "../../local/state_dir.ts";
+import { SignJWT } from "jose";
+import * as z from "zod";
+import { cache, root } from "../../local/state_dir.ts";
 import { fromFileUrl, join } from "../../local/paths.ts";
 import { createOneOfEverything } from "../support/fixtures.ts";
 import { startTunebase } from "../support/test_server.ts";
@@ -13,52 +15,111 @@ function idOf(path: string, name: string, things: Record<string, string>): strin
   return things[before];
 }
 
+/** A user's access token that costs a hundredth of an ES256 one to check: this is no test of authentication. */
+const legacySecret = "only-for-the-fuzz-test-and-long-enough";
+const cheapToken = (url: string, id: string) =>
+  new SignJWT({ role: "authenticated", iss: `${url}/auth/v1`, aud: "authenticated", sub: id })
+    .setProtectedHeader({ alg: "HS256" }).setExpirationTime("1 day").sign(
+      new TextEncoder().encode(legacySecret),
+    );
+
+/** What `withoutRepetition` reads of the document. */
+const Job = z.looseObject({
+  properties: z.looseObject({
+    hyperparameters: z.unknown(),
+    method: z.looseObject({
+      oneOf: z.array(z.looseObject({ properties: z.record(z.string(), z.looseObject({})) })),
+    }),
+  }),
+});
+
+/**
+ * Leaves the hyperparameters in `method` one property: they are those at the top level of a job, where each has all its
+ * boundaries. Three times the same are every sixth request.
+ */
+function withoutRepetition(job: unknown): unknown {
+  const { properties, ...rest } = Job.parse(job);
+  const hyperparameters = {
+    type: "object",
+    properties: { n_epochs: { type: "integer", minimum: 1, maximum: 20 } },
+    additionalProperties: false,
+  };
+  const oneOf = properties.method.oneOf.map(({ properties, ...rest }) => ({
+    ...rest,
+    properties: Object.fromEntries(
+      Object.entries(properties).map(([name, value]) => [
+        name,
+        name === "type" ? value : { ...value, properties: { hyperparameters } },
+      ]),
+    ),
+  }));
+  return { ...rest, properties: { ...properties, method: { ...properties.method, oneOf } } };
+}
+
 /** Runs it; `examples` an operation at most. Returns what it printed, and whether nothing unexpected came up. */
 export async function fuzz(
   options: { examples: number; seed: number; show?: boolean },
 ): Promise<{ ok: boolean; output: string }> {
-  const tunebase = await startTunebase();
+  const tunebase = await startTunebase({ TUNEBASE_LEGACY_JWT_SECRET: legacySecret });
   const home = await Deno.makeTempDir({ prefix: "tunebase fuzz " });
   try {
     const user = await tunebase.user();
     const things = await createOneOfEverything(tunebase, user);
     await tunebase.sql`update tunebase.projects set requests_per_minute = 1000000`;
     const document = await (await fetch(`${tunebase.url}/functions/v1/tunebase/openapi.json`)).json();
-    const ids = Object.keys(document.paths).flatMap((path) => {
-      const lines = [...path.matchAll(/\{(\w+)\}/g)].flatMap(([, name = ""]) => {
+    // One section for all paths with the same ids: each request compares itself with every section.
+    const paths = new Map<string, string[]>();
+    for (const path of Object.keys(document.paths)) {
+      const parameters = [...path.matchAll(/\{(\w+)\}/g)].flatMap(([, name = ""]) => {
         const id = idOf(path, name, things);
         return id === undefined ? [] : [`"path.${name}" = ${JSON.stringify(id)}`];
-      });
-      return lines.length === 0
-        ? []
-        : [`[[operations]]\ninclude-path = ${JSON.stringify(path)}\nparameters = { ${lines.join(", ")} }\n`];
-    });
-    // Its body is that of a job, whose thousand boundaries one route shows.
+      }).join(", ");
+      if (parameters !== "") paths.set(parameters, [...paths.get(parameters) ?? [], path]);
+    }
+    const ids = [...paths].map(([parameters, paths]) =>
+      `[[operations]]\ninclude-path = ${JSON.stringify(paths)}\nparameters = { ${parameters} }\n`
+    );
+    // Its body is that of a job, whose boundaries one route shows.
     const estimates =
       '[[operations]]\ninclude-path = "/fine_tuning/estimates"\nphases.coverage.enabled = false\n';
     const config = join(home, "schemathesis.toml");
     await Deno.writeTextFile(config, [...ids, estimates].join("\n"));
+    if (!options.show) {
+      const { content } = document.paths["/fine_tuning/jobs"].post.requestBody;
+      content["application/json"].schema = withoutRepetition(content["application/json"].schema);
+    }
+    const schema = join(home, "openapi.json");
+    await Deno.writeTextFile(schema, JSON.stringify(document));
     const child = new Deno.Command(join(root, "trainer/.venv/bin/st"), {
       args: [
         `--config-file=${config}`,
         "run",
-        `${tunebase.url}/functions/v1/tunebase/openapi.json`,
-        `--header=Authorization: Bearer ${user.accessToken}`,
+        schema,
+        `--url=${tunebase.url}/functions/v1/tunebase`,
+        `--header=Authorization: Bearer ${await cheapToken(tunebase.url, user.id)}`,
         `--header=OpenAI-Project: ${things.projects}`,
         "--checks=all",
         // hooks.py has a sharper one.
         "--exclude-checks=positive_data_acceptance",
         `--max-examples=${options.examples}`,
         `--seed=${options.seed}`,
+        "--generation-database=none",
         "--continue-on-failure",
       ],
       cwd: home,
+      // Before each request, it reads every variable in search of a proxy.
+      clearEnv: true,
       env: {
+        HOME: home,
+        LANG: "C.UTF-8",
         NO_COLOR: "1",
         COLUMNS: "120",
         SCHEMATHESIS_HOOKS: "hooks",
         PYTHONPATH: fromFileUrl(new URL(".", import.meta.url)),
         PYTHONDONTWRITEBYTECODE: "1",
+        // With its table of Unicode's characters, which takes three seconds to make.
+        HYPOTHESIS_STORAGE_DIRECTORY: join(cache, "hypothesis"),
+        ...(options.show ? {} : { TUNEBASE_FUZZ_SHORT: "1" }),
       },
       stdin: "null",
       // A run that is not shown has no one to interrupt it.

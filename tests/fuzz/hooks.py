@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 
 import schemathesis
 from schemathesis.core.transport import Response
 from schemathesis.generation import GenerationMode
+from schemathesis.generation.meta import CoveragePhaseData, CoverageScenario
 
 # What a schema cannot say: a cursor's item may be gone, a file's rows be no rows, a host not be allowed.
 MEANING = {
@@ -51,6 +53,28 @@ BETWEEN = {
     "integrations.0.huggingface.repo",
     "integrations.1.huggingface.repo",
 }
+
+
+# What the short run has sent: requests, and properties with a wrong type.
+_sent: set[tuple[object, ...]] = set()
+
+
+@schemathesis.hook  # type: ignore[untyped-decorator]
+def filter_case(ctx: schemathesis.HookContext, case: schemathesis.Case) -> bool:
+    """The short run sends each boundary once, and each property one wrong type; the long run sends all five."""
+    if "TUNEBASE_FUZZ_SHORT" not in os.environ or case.meta is None:
+        return True
+    phase = case.meta.phase.data
+    if not isinstance(phase, CoveragePhaseData):
+        return True
+    request = (case.method, case.path, case.media_type, case.meta.generation.mode)
+    parts = (case.path_parameters, sorted(case.headers.items()), case.cookies, case.query, case.body)
+    keys: list[tuple[object, ...]] = [(*request, repr(parts))]
+    if phase.scenario == CoverageScenario.INCORRECT_TYPE:
+        keys.append((*request, phase.parameter_location, phase.parameter, phase.location))
+    is_new = _sent.isdisjoint(keys)
+    _sent.update(keys)
+    return is_new
 
 
 def _is_not_storable(body: object) -> bool:

@@ -202,16 +202,16 @@ Deno.test("brightrun rows and trailing user turns match the trainer's counts", a
 });
 
 Deno.test("a large file is sampled, and the estimated range contains the true count", async () => {
-  // 2 MiB; rows in the second half are ten times as long as in the first.
+  // 1 MiB, of which a sample is counted; rows in the second half are ten times as long as in the first.
   const line = (n: number) =>
     JSON.stringify({
       messages: [
         { role: "user", content: `Order ${n}: where is it?` },
-        { role: "assistant", content: "It was sent on Sunday. ".repeat(n < 6000 ? 2 : 20 + n % 7) },
+        { role: "assistant", content: "It was sent on Sunday. ".repeat(n < 600 ? 8 : 80 + n % 7) },
       ],
     }) + "\n";
-  const text = Array.from({ length: 8500 }, (_, n) => line(n)).join("");
-  assert(text.length > 2 * 2 ** 20);
+  const text = Array.from({ length: 1100 }, (_, n) => line(n)).join("");
+  assert(text.length > 2 ** 20);
   const path = await Deno.makeTempFile({ suffix: ".jsonl" });
   await Deno.writeTextFile(path, text);
   const training_file = await upload(user, text);
@@ -221,7 +221,7 @@ Deno.test("a large file is sampled, and the estimated range contains the true co
       hyperparameters: { validation_split: 0 },
     });
     const truth = await trainer.counts(path, 2048);
-    assertEquals([tokens.method, rows.total.expected], ["sampled", 8500]);
+    assertEquals([tokens.method, rows.total.expected], ["sampled", 1100]);
     const { low, expected, high } = tokens.per_epoch;
     assert(low <= truth.tokens && truth.tokens <= high, `${truth.tokens} in ${low}–${high}`);
     assert(Math.abs(expected / truth.tokens - 1) < 0.1, `${expected} for ${truth.tokens}`);

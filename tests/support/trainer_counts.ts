@@ -8,11 +8,12 @@ const here = (path: string) => fromFileUrl(new URL(path, import.meta.url));
 const program = `
 import json, sys
 from pathlib import Path
-from transformers import AutoTokenizer
+from transformers import PreTrainedTokenizerFast
 from tunebase_trainer.data import dataset
 from tunebase_trainer.data.split import split
 
-tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
+# By its class: AutoTokenizer imports every other one, and torch.
+tokenizer = PreTrainedTokenizerFast.from_pretrained(sys.argv[1])
 for line in sys.stdin:
     asked = json.loads(line)
     d = dataset.read(Path(asked["path"]), tokenizer, asked["max_length"], method=asked["method"])
