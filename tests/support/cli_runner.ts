@@ -121,8 +121,8 @@ export async function bundledCli(env: Record<string, string>) {
     runHere: async (args: string[], options: Pick<Options, "env"> = {}): Promise<CliResult> => {
       const variables = { HOME: home, ...settings, ...env, ...options.env };
       using _ = replaceEnvironment(variables);
-      const folder = Deno.cwd();
-      Deno.chdir(home);
+      const folder = process.cwd();
+      process.chdir(home); // Node's, because Node's functions cache the folder
       const printed = { out: "", err: "" };
       const capture = (into: "out" | "err") => {
         const decoder = new TextDecoder();
@@ -143,7 +143,7 @@ export async function bundledCli(env: Record<string, string>) {
         process.exitCode = 0;
         Object.assign(process.stdout, { write: stdout });
         Object.assign(process.stderr, { write: stderr });
-        Deno.chdir(folder);
+        process.chdir(folder);
       }
     },
     /** Also ends processes that a failed test left running. */
