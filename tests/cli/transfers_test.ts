@@ -55,7 +55,7 @@ const patches = () =>
     .map(({ headers }) => Number(headers.get("upload-offset")));
 
 Deno.test("a large file goes to Storage, and an interrupted upload resumes with the next call", async () => {
-  const text = rowsOf(chunkBytes * 1.5);
+  const text = rowsOf(chunkBytes * 1.1);
   await Deno.writeTextFile(join(home, "large.jsonl"), text);
   // The second chunk is blocked until the first call is stopped.
   const held = Promise.withResolvers<void>();
@@ -88,7 +88,7 @@ Deno.test("a large file goes to Storage, and an interrupted upload resumes with 
 });
 
 Deno.test("a failed chunk is retried within one call", async () => {
-  await Deno.writeTextFile(join(home, "broken.jsonl"), rowsOf(chunkBytes * 1.5));
+  await Deno.writeTextFile(join(home, "broken.jsonl"), rowsOf(chunkBytes * 1.1));
   let breaks = 0;
   proxy.fault = ({ method, headers }) =>
     method === "PATCH" && headers.get("upload-offset") !== "0" && breaks++ === 0
