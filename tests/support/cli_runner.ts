@@ -178,7 +178,8 @@ function replaceEnvironment(variables: Record<string, string>): Disposable {
 async function currentBundle(): Promise<string> {
   const folder = join(cache, "cli");
   const sources = ["cli", "client", "deploy", "local", "supabase/functions"];
-  const hash = await fingerprint([...sources, "deno.json", "deno.lock", "import_map.json"], ["npm"]);
+  const manifests = ["cli/npm/package.json", "deno.json", "deno.lock", "import_map.json"];
+  const hash = await fingerprint([...sources, ...manifests], ["npm"]); // cli/npm also has what `task cli` builds
   const bundle = join(folder, `${hash}.mjs`);
   await locked("cli", async () => {
     if (await exists(bundle)) return;
