@@ -4,13 +4,18 @@ import { type Command, CommanderError } from "commander";
 import { CliError, exitCodes, formatError } from "./errors.ts";
 import { stderrColors } from "./terminal/output.ts";
 
-/** Parses `args` and runs the command. Sets the process's exit code. */
+/** Runs the process's only command line. */
 export async function runProgram(program: Command, args: readonly string[]): Promise<void> {
   // `tunebase … | head` closes the pipe early; that is not an error.
   process.stdout.on("error", (error: Error & { code?: string }) => {
     if (error.code === "EPIPE") process.exit(0);
     throw error;
   });
+  await runCommand(program, args);
+}
+
+/** Parses `args` and runs the command. Sets the process's exit code. */
+export async function runCommand(program: Command, args: readonly string[]): Promise<void> {
   try {
     await program.parseAsync(args, { from: "user" });
   } catch (error) {

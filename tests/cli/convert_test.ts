@@ -1,4 +1,4 @@
-/** `tunebase files convert`, as users run it: the bundle under Node, without a server. */
+/** `tunebase files convert`, without a server: as users run it, the bundle under Node, and its variants in this process. */
 import { assertEquals, assertStringIncludes } from "#assert";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
@@ -27,7 +27,7 @@ const converted = [["a, b", "c"], ["d", "e"], ["f", "g"], ["h", "i"]].map(([ques
 Deno.test("a preview shows the format, the row count and three rows before and after, and writes nothing", async () => {
   const file = await write("rows.csv", csv);
   for (const args of [[], ["--preview"], ["--preview", "--to", path("out.jsonl")]]) {
-    const { code, out } = await program.run(["files", "convert", file, ...args]);
+    const { code, out } = await program.runHere(["files", "convert", file, ...args]);
     assertEquals(code, 0);
     for (
       const part of ["Prompt and completion (CSV)", "ignored   the fields id", "line 2", "line 4", '"c"}']
@@ -43,11 +43,11 @@ Deno.test("--to writes every row in order, from gzip too, and to stdout", async 
   for (const file of [await write("rows.csv", csv), await write("packed.csv.gz", gzipSync(csv))]) {
     assertEquals((await program.run(["files", "convert", file, "--to", path("out.jsonl")])).code, 0);
     assertEquals(await read("out.jsonl"), converted);
-    assertEquals((await program.run(["files", "convert", file, "--to", "-"])).out, converted);
+    assertEquals((await program.runHere(["files", "convert", file, "--to", "-"])).out, converted);
   }
   // What is canonical stays as it is, to the byte.
   assertEquals(
-    (await program.run(["files", "convert", path("out.jsonl"), "--to", path("same.jsonl")])).code,
+    (await program.runHere(["files", "convert", path("out.jsonl"), "--to", path("same.jsonl")])).code,
     0,
   );
   assertEquals(await read("same.jsonl"), converted);
@@ -58,7 +58,7 @@ Deno.test("a file with an error writes nothing and names the row, field and valu
     "bad.json",
     JSON.stringify([{ instruction: "a", output: "b" }, { instruction: "a", output: 3 }]),
   );
-  const { code, out, err } = await program.run(["files", "convert", file, "--to", path("bad.jsonl")]);
+  const { code, out, err } = await program.runHere(["files", "convert", file, "--to", path("bad.jsonl")]);
   assertEquals(code, 1);
   assertStringIncludes(out, "line 2: output is 3, but must be a string");
   assertStringIncludes(err, "Nothing was written.");
@@ -67,7 +67,7 @@ Deno.test("a file with an error writes nothing and names the row, field and valu
 
 Deno.test("the source is never overwritten", async () => {
   const file = await write("rows.csv", csv);
-  const { code, err } = await program.run(["files", "convert", file, "--to", file]);
+  const { code, err } = await program.runHere(["files", "convert", file, "--to", file]);
   assertEquals(code, 1);
   assertStringIncludes(err, "would overwrite the input");
   assertEquals(await read("rows.csv"), csv);
@@ -94,7 +94,7 @@ Deno.test("a Parquet file is converted, group by group", async () => {
     ).join(""),
   );
   const cut = await write("cut.parquet", (await Deno.readFile(file)).subarray(0, 900));
-  const broken = await program.run(["files", "convert", cut]);
+  const broken = await program.runHere(["files", "convert", cut]);
   assertEquals(broken.code, 1);
   assertStringIncludes(broken.err, "cannot be read as Parquet");
 });

@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "#assert";
 import { nameCommands } from "../../cli/api/routes.ts";
 import { join } from "../../local/paths.ts";
-import { bundledCli, type Options } from "../support/cli_runner.ts";
+import { bundledCli, type CliResult, type Options } from "../support/cli_runner.ts";
 import { startFakeHubRepositories } from "../support/fake_hub_repositories.ts";
 import { createJob, FakeWorker, latestAttempt, rows, trainedJob } from "../support/fake_worker.ts";
 import { startTunebase } from "../support/test_server.ts";
@@ -25,30 +25,39 @@ const { home } = program;
 const good = join(home, "rows.jsonl");
 await Deno.writeTextFile(good, rows);
 
+/** Runs the bundle under Node and checks its exit code. */
 async function run(code: number, args: string[], options: Options = {}) {
-  const ran = await program.run(args, options);
+  return checked(code, args, await program.run(args, options));
+}
+/** Runs the source in this process and checks its exit code. */
+async function runHere(code: number, args: string[], env: Record<string, string> = {}) {
+  return checked(code, args, await program.runHere(args, { env }));
+}
+function checked(code: number, args: string[], ran: CliResult): CliResult {
   assertEquals(ran.code, code, JSON.stringify({ args, ...ran }));
   return ran;
 }
-const json = async (args: string[], options: Options = {}) =>
-  JSON.parse((await run(0, [...args, "--json"], options)).out);
+/** Runs it in this process with --json and returns the parsed output. */
+const json = async (args: string[], env: Record<string, string> = {}) =>
+  JSON.parse((await runHere(0, [...args, "--json"], env)).out);
 const countFiles = async () => (await sql`select count(*)::int as n from tunebase.files`)[0]?.n;
 
 Deno.test("every command that takes a file reads stdin", async () => {
   const { out } = await run(0, ["files", "upload", "-"], { input: rows });
   assertMatch(out, /^file-\w+ {2}stdin .* 2 rows/);
-  const job = await json(["jobs", "create", "-", "--yes", "--validation", good], { input: rows });
-  assertEquals(job.object, "fine_tuning.job");
-  assertEquals((await json(["estimate", "-"], { input: rows })).object, "fine_tuning.estimate");
+  const created = await run(0, ["jobs", "create", "-", "--yes", "--validation", good], { input: rows });
+  assertMatch(created.out, /Created ftjob-/);
+  const estimate = await run(0, ["estimate", "-", "--json"], { input: rows });
+  assertEquals(JSON.parse(estimate.out).object, "fine_tuning.estimate");
   const csv = "prompt,completion\nhi,ok\n";
   const converted = await run(0, ["files", "convert", "-", "--to", "-"], { input: csv });
   assertEquals(JSON.parse(converted.out).messages.at(-1).content, "ok");
   assertStringIncludes((await run(1, ["files", "convert", "-"], { input: "{" })).err, "Cannot convert stdin");
   const [id = ""] = /file-\w+/.exec(out) ?? [];
-  assertEquals((await run(0, ["files", "get", id, "-o", "-"])).out, rows);
+  assertEquals((await runHere(0, ["files", "get", id, "-o", "-"])).out, rows);
   const tools = await run(2, ["chat", "m", "hi", "--tools", "-"], { input: "{}" });
   assertStringIncludes(tools.err, "stdin must be an array of tools");
-  const twice = await run(2, ["jobs", "create", "-", "--yes", "--validation", "-"], { input: rows });
+  const twice = await runHere(2, ["jobs", "create", "-", "--yes", "--validation", "-"]);
   assertStringIncludes(twice.err, "Only one file can be read from stdin");
 });
 
@@ -71,7 +80,7 @@ Deno.test("arguments are checked before anything is uploaded", async () => {
         '--regex "(a": it is not a valid RE2 regular expression (error',
       ],
     ] as [number, string[], string][]
-  ) assertStringIncludes((await run(code, args)).err, expected);
+  ) assertStringIncludes((await runHere(code, args)).err, expected);
   assertEquals(await countFiles(), before);
 });
 
@@ -91,15 +100,15 @@ Deno.test("a job is found by the beginning of its ID, and as latest", async () =
   // UUIDv7: the first 12 digits are the time of creation.
   assertEquals((await json(["jobs", "get", older.id.slice(0, 26)])).id, older.id);
   assertEquals((await json(["jobs", "get", `${older.id.slice("ftjob-".length, 26)}…`])).id, older.id);
-  const several = await run(2, ["jobs", "cancel", "ftjob-0"]);
+  const several = await runHere(2, ["jobs", "cancel", "ftjob-0"]);
   assertStringIncludes(several.err, "Several jobs' IDs begin with ftjob-0");
   assertStringIncludes(
-    (await run(1, ["jobs", "get", "ftjob-ffff"])).err,
+    (await runHere(1, ["jobs", "get", "ftjob-ffff"])).err,
     "No job's ID begins with ftjob-ffff",
   );
-  assertStringIncludes((await run(0, ["jobs", "cancel", "latest"])).out, `Cancelled ${newer.id}.`);
+  assertStringIncludes((await runHere(0, ["jobs", "cancel", "latest"])).out, `Cancelled ${newer.id}.`);
   assertStringIncludes(
-    (await run(1, ["chat", "latest", "hi"])).err,
+    (await runHere(1, ["chat", "latest", "hi"])).err,
     `${newer.id} has no model: it is cancelled.`,
   );
 });
@@ -116,7 +125,7 @@ Deno.test("open starts the browser with the job's page", async () => {
   assertEquals(await Deno.readTextFile(`${browser}.opened`), out);
   assertEquals((await json(["open"])).url, `${dashboard}/`);
   for (const url of ["file:///bin/sh", "--help", "javascript:alert(1)"]) {
-    const wrong = await run(1, ["open"], { env: { TUNEBASE_DASHBOARD_URL: url, BROWSER: browser } });
+    const wrong = await runHere(1, ["open"], { TUNEBASE_DASHBOARD_URL: url, BROWSER: browser });
     assertStringIncludes(wrong.err, "is not a web address");
   }
 });
@@ -150,10 +159,13 @@ Deno.test("the downloaded folder holds the manifest, and times leave out pauses"
     where replace(job_id::text, '-', '') = ${job.id.replace("ftjob-", "")}`;
   const shown = await json(["jobs", "get", job.id]);
   assert(Math.abs(shown.running_seconds - 2 * hour) < 5, String(shown.running_seconds));
-  assertMatch((await run(0, ["jobs", "get", job.id])).out, /duration +2h 00m, and 1h 00m queued or paused/);
-  assertMatch((await run(0, ["jobs", "follow", job.id])).out, /Succeeded: .* {2}2h 00m {2}/);
+  assertMatch(
+    (await runHere(0, ["jobs", "get", job.id])).out,
+    /duration +2h 00m, and 1h 00m queued or paused/,
+  );
+  assertMatch((await runHere(0, ["jobs", "follow", job.id])).out, /Succeeded: .* {2}2h 00m {2}/);
 
-  const { err } = await run(0, ["adapter", "download", job.id, "--dir", "adapter"]);
+  const { err } = await runHere(0, ["adapter", "download", job.id, "--dir", "adapter"]);
   assertStringIncludes(err, "All files match adapter/manifest.json");
   const manifest = JSON.parse(await Deno.readTextFile(join(home, "adapter/manifest.json")));
   for (const { path, sha256 } of manifest.files) {
@@ -185,7 +197,7 @@ Deno.test("push uploads the adapter to the Hugging Face Hub with the user's toke
     assert(repository !== undefined);
     assertEquals([repository.private, repository.commits], [true, [`Upload the adapter of ${job.id}`]]);
     assert(hub.requests.some((request) => request.endsWith("/complete")), "in parts");
-    await run(0, ["adapter", "download", job.id, "--dir", "pushed"]);
+    await runHere(0, ["adapter", "download", job.id, "--dir", "pushed"]);
     const names = [...Deno.readDirSync(join(home, "pushed"))].map(({ name }) => name).sort();
     assertEquals([...repository.files.keys()].sort(), names);
     for (const name of names) {
@@ -193,28 +205,31 @@ Deno.test("push uploads the adapter to the Hugging Face Hub with the user's toke
     }
     // The same again: the Hub has the large files already.
     hub.requests.length = 0;
-    const again = await json([...push, "ada/support-bot"], { env });
+    const again = await json([...push, "ada/support-bot"], env);
     assertEquals(again.repository, "ada/support-bot");
     assertEquals(hub.requests.filter((request) => request.includes("/storage/")), []);
 
     // Somebody has made it public.
     repository.private = false;
     assertStringIncludes(
-      (await run(1, [...push, "support-bot"], { env })).err,
+      (await runHere(1, [...push, "support-bot"], env)).err,
       "ada/support-bot is a public repository. Add --public",
     );
     assertEquals(repository.commits.length, 2);
     assert(names.includes("samples.json"), "has rows of the dataset");
-    await run(0, [...push, "open", "--public"], { env });
+    await runHere(0, [...push, "open", "--public"], env);
     const open = hub.repositories.get("ada/open")?.files.keys() ?? [];
     assertEquals([...open].sort(), names.filter((name) => name !== "samples.json"));
 
-    const readOnly = await run(1, [...push, "x"], { env: { ...env, HF_TOKEN: "hf_wrong" } });
+    const readOnly = await runHere(1, [...push, "x"], { ...env, HF_TOKEN: "hf_wrong" });
     assertStringIncludes(readOnly.err, "The token is not valid");
     assert(!`${readOnly.out}${readOnly.err}`.includes("hf_wrong"));
-    assertStringIncludes((await run(2, [...push, "x"], { env: { HF_ENDPOINT: hub.url } })).err, "HF_TOKEN");
-    assertStringIncludes((await run(2, [...push, "a/b/c"], { env })).err, "is not the name of a repository");
-    assertStringIncludes((await run(2, [...push, "a--b"], { env })).err, 'or contain ".." or "--"');
+    assertStringIncludes(
+      (await runHere(2, [...push, "x"], { HF_ENDPOINT: hub.url, HF_TOKEN: "" })).err,
+      "HF_TOKEN",
+    );
+    assertStringIncludes((await runHere(2, [...push, "a/b/c"], env)).err, "is not the name of a repository");
+    assertStringIncludes((await runHere(2, [...push, "a--b"], env)).err, 'or contain ".." or "--"');
   } finally {
     await hub.close();
   }

@@ -26,7 +26,7 @@ Deno.test.afterAll(async () => {
   await proxy.close();
   await tunebase.close();
 });
-const { home, run, start } = program;
+const { home, run, runHere, start } = program;
 Deno.test.beforeEach(() => {
   proxy.fault = null;
   proxy.requests.length = 0;
@@ -55,7 +55,7 @@ const patches = () =>
     .map(({ headers }) => Number(headers.get("upload-offset")));
 
 Deno.test("a large file goes to Storage, and an interrupted upload resumes with the next call", async () => {
-  const text = rowsOf(chunkBytes * 1.5);
+  const text = rowsOf(chunkBytes * 1.1);
   await Deno.writeTextFile(join(home, "large.jsonl"), text);
   // The second chunk is blocked until the first call is stopped.
   const held = Promise.withResolvers<void>();
@@ -88,7 +88,7 @@ Deno.test("a large file goes to Storage, and an interrupted upload resumes with 
 });
 
 Deno.test("a failed chunk is retried within one call", async () => {
-  await Deno.writeTextFile(join(home, "broken.jsonl"), rowsOf(chunkBytes * 1.5));
+  await Deno.writeTextFile(join(home, "broken.jsonl"), rowsOf(chunkBytes * 1.1));
   let breaks = 0;
   proxy.fault = ({ method, headers }) =>
     method === "PATCH" && headers.get("upload-offset") !== "0" && breaks++ === 0
@@ -111,7 +111,7 @@ Deno.test("a large gzip file is decompressed while it uploads", async () => {
 
 Deno.test("a large file with invalid rows is reported locally and not uploaded", async () => {
   await Deno.writeTextFile(join(home, "wrong.jsonl"), `${rowsOf(smallBytes * 4)}\n{"messages": 3}`);
-  const { code, out, err } = await run(["files", "upload", "wrong.jsonl"]);
+  const { code, out, err } = await runHere(["files", "upload", "wrong.jsonl"]);
   assertEquals(code, 1);
   assertMatch(out, /line \d+: messages/);
   assertStringIncludes(err, "wrong.jsonl was not uploaded");
@@ -171,10 +171,10 @@ Deno.test("an adapter is downloaded and verified, and not downloaded again", asy
   assertEquals(await saved(`adapter-${job.id}`), weights);
   assertEquals(await Deno.readFile(join(home, `adapter-${job.id}`, "tokenizer/config.json")), config);
   proxy.requests.length = 0;
-  const again = await run(["adapter", "download", job.id]);
+  const again = await runHere(["adapter", "download", job.id]);
   assertStringIncludes(again.out, "unchanged  ");
   assertEquals(ranges(), []);
-  const json = await run(["adapter", "download", job.id, "--json"]);
+  const json = await runHere(["adapter", "download", job.id, "--json"]);
   assertEquals(JSON.parse(json.out).object, "fine_tuning.job.adapter");
 });
 
@@ -203,14 +203,14 @@ Deno.test("a killed download resumes with the next call", async () => {
 Deno.test("an expired download link is renewed", async () => {
   let refused = 0;
   proxy.fault = (request) => isWeights(request) && refused++ === 0 ? { status: 400 } : undefined;
-  const { code, err } = await run(["adapter", "download", job.id, "--dir", "expired"]);
+  const { code, err } = await runHere(["adapter", "download", job.id, "--dir", "expired"]);
   assertEquals(code, 0, err);
   assertEquals(proxy.requests.filter(({ path }) => path.endsWith("/adapter")).length, 2);
 });
 
 Deno.test("a file with a wrong hash is rejected and removed", async () => {
   proxy.fault = (request) => isWeights(request) ? { corrupt: true } : undefined;
-  const { code, err, out } = await run(["adapter", "download", job.id, "--dir", "wrong"]);
+  const { code, err, out } = await runHere(["adapter", "download", job.id, "--dir", "wrong"]);
   assertEquals(code, 1);
   assertEquals(out, "");
   assertMatch(err, /adapter_model\.safetensors is damaged and was removed: got 3000000 bytes with SHA-256/);
@@ -219,7 +219,7 @@ Deno.test("a file with a wrong hash is rejected and removed", async () => {
 
 Deno.test("checkpoint files can be downloaded, and a job without an adapter is an error", async () => {
   const { data: [checkpoint] } = await user.openai.fineTuning.jobs.checkpoints.list(job.id);
-  const { code, out } = await run([
+  const { code, out } = await runHere([
     "adapter",
     "download",
     job.id,
@@ -231,7 +231,7 @@ Deno.test("checkpoint files can be downloaded, and a job without an adapter is a
   assertEquals(code, 0);
   assertStringIncludes(out, "checkpoint/trainer_state.json");
   const other = await createJob(user);
-  const { code: refused, err } = await run(["adapter", "download", other.id]);
+  const { code: refused, err } = await runHere(["adapter", "download", other.id]);
   assertEquals(refused, 1);
   assertStringIncludes(err, "The adapter is available once the job has succeeded.");
 });
@@ -265,7 +265,7 @@ Deno.test("follow reconnects a broken stream without missing or repeating events
 Deno.test("doctor detects clock skew", async () => {
   const date = new Date(Date.now() - 600_000).toUTCString();
   proxy.fault = ({ path }) => path.endsWith("/health") ? { headers: { date } } : undefined;
-  const { code, out } = await run(["doctor"]);
+  const { code, out } = await runHere(["doctor"]);
   assertEquals(code, 1, out);
   assertMatch(out, /FAIL {2}clock: \d+ s ahead of the server's clock\n +Synchronize this machine's clock/);
 });

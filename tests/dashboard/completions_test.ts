@@ -12,7 +12,6 @@ Deno.test("an owner can turn storing on and create a dataset from matching compl
   await using visitor = await visit({ user, path: "completions" });
   const { page } = visitor;
   await page.getByText("No stored completions yet").waitFor();
-  await accessible(page, "no stored completions");
   await shoot(page, "completions-empty");
   await page.getByLabel("Store completions of requests").check();
   await page.getByLabel("Keep for (days)").fill("7");

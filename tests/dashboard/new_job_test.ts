@@ -9,7 +9,6 @@ Deno.test("a new fine-tune can use sample data, groups problems, survives a relo
   await using visitor = await visit({ user, path: "jobs" });
   const { page } = visitor;
   await page.getByRole("heading", { name: "No jobs yet" }).waitFor();
-  await accessible(page, "a new project");
   await shoot(page, "jobs-empty");
   await page.getByRole("link", { name: "Create your first fine-tune" }).click();
   await page.getByRole("button", { name: "Use sample data" }).first().click();

@@ -332,35 +332,57 @@ Deno.test("the snippets run as pasted", async () => {
   await page.getByText("Settings").click();
   await page.getByLabel("Temperature").fill("0.5");
   await page.getByLabel("Message", { exact: true }).fill(question);
+  const languages = ["curl", "Python", "Node"] as const;
+  const copied: Record<typeof languages[number], string[]> = { curl: [], Python: [], Node: [] };
   for (const withTools of [false, true]) {
     if (withTools) await page.getByRole("button", { name: "Insert an example tool" }).click();
-    for (const language of ["curl", "Python", "Node"] as const) {
+    for (const language of languages) {
       await page.getByLabel(language, { exact: true }).first().check();
       await page.getByRole("button", { name: `Copy as ${language}` }).click();
       await page.getByRole("button", { name: "Copied" }).waitFor();
-      const text = await page.evaluate("navigator.clipboard.readText()") as string;
-      const output = await run(language, text, user);
-      assertStringIncludes(output.replaceAll(/"content":"( is| tuned)"/g, "$1"), "It");
-      if (language !== "curl") assertStringIncludes(output, "It is tuned");
-      assertEquals(messagesOf(requestOf(true)), [{ role: "user", content: question }], language);
-      assertEquals(requestOf(true).body.temperature, 0.5);
-      assertEquals(Array.isArray(requestOf(true).body.tools), withTools);
+      copied[language].push(await page.evaluate("navigator.clipboard.readText()") as string);
+    }
+  }
+  for (const language of languages) {
+    tunebase.inference.requests.length = 0;
+    const output = await run(language, copied[language], user);
+    const answers = output.replaceAll(/"content":"( is| tuned)"/g, "$1");
+    assertEquals(answers.split("It").length, 3, `two answers: ${output}`);
+    if (language !== "curl") assertEquals(output.split("It is tuned").length, 3, output);
+    const requests = tunebase.inference.requests.filter(isTuned);
+    assertEquals(requests.map(({ body }) => Array.isArray(body.tools)), [false, true]);
+    for (const request of requests) {
+      assertEquals(messagesOf(request), [{ role: "user", content: question }], language);
+      assertEquals(request.body.temperature, 0.5);
     }
   }
   visitor.clean();
 });
 
-async function run(language: "curl" | "Python" | "Node", text: string, user: TestUser): Promise<string> {
+/** Runs the texts one after the other, in one process: the SDKs take longer to load than to answer. */
+async function run(
+  language: "curl" | "Python" | "Node",
+  texts: string[],
+  user: TestUser,
+): Promise<string> {
   const folder = await Deno.makeTempDir({ prefix: "tunebase snippet " });
-  const file = join(folder, { curl: "chat.sh", Python: "chat.py", Node: "chat.mjs" }[language]);
-  await Deno.writeTextFile(file, text);
+  const ending = { curl: "sh", Python: "py", Node: "mjs" }[language];
+  const files = texts.map((_, n) => join(folder, `chat${n}.${ending}`));
+  for (const [n, file] of files.entries()) await Deno.writeTextFile(file, texts[n] ?? "");
+  const each = {
+    curl: 'for file in "$@"; do bash "$file"; done',
+    Python: "import runpy, sys\nfor file in sys.argv[1:]: runpy.run_path(file, run_name='__main__')",
+    Node: "for (const file of Deno.args) await import(`file://${file}`);",
+  }[language];
+  const all = join(folder, `all.${ending}`);
+  await Deno.writeTextFile(all, each);
   const [program, ...args] = {
-    curl: ["bash", file],
-    Python: [join(root, "trainer/.venv/bin/python"), file],
-    Node: [Deno.execPath(), "run", "-A", "--quiet", "--config", join(root, "deno.json"), file],
+    curl: ["bash", all],
+    Python: [join(root, "trainer/.venv/bin/python"), all],
+    Node: [Deno.execPath(), "run", "-A", "--quiet", "--config", join(root, "deno.json"), all],
   }[language];
   const { success, stdout, stderr } = await new Deno.Command(program ?? "", {
-    args,
+    args: [...args, ...files],
     env: { TUNEBASE_API_KEY: user.apiKey },
   }).output();
   const decoder = new TextDecoder();

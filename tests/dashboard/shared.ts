@@ -2,7 +2,7 @@
 import { assert } from "#assert";
 import type { Page } from "playwright-core";
 import { buildDashboard } from "../../local/commands/dashboard.ts";
-import { openDashboard } from "../support/browser_session.ts";
+import { sharedPage } from "../support/browser_session.ts";
 import { startChromium } from "../support/chromium.ts";
 import { complete } from "../support/fake_inference.ts";
 import { startTunebase } from "../support/test_server.ts";
@@ -15,8 +15,8 @@ Deno.test.afterAll(async () => {
   await tunebase.close();
 });
 
-export const visit = (options: Parameters<typeof openDashboard>[2] = {}) =>
-  openDashboard(browser, tunebase, options);
+/** Ends the visit before: all tests share a page. */
+export const visit = await sharedPage(browser, tunebase);
 export const base = "SmolLM2-135M-Instruct";
 
 export const row = (question: string, answer: string) =>

@@ -1,7 +1,11 @@
-/** Runs the CLI as users do: the bundled file under real Node, as a separate process. */
+/** Runs the CLI as users do: the bundled file under real Node, as a separate process. Or its source in this process. */
+import process from "node:process";
 import { buildCli } from "../../cli/build.ts";
-import { root } from "../../local/state_dir.ts";
-import { join } from "../../local/paths.ts";
+import { createProgram } from "../../cli/program.ts";
+import { runCommand } from "../../cli/run.ts";
+import { fingerprint, locked } from "../../local/builds.ts";
+import { cache, root } from "../../local/state_dir.ts";
+import { exists, join, removeIfThere } from "../../local/paths.ts";
 
 export interface CliResult {
   code: number;
@@ -35,7 +39,7 @@ const timeLimitMs = 240_000;
 export async function bundledCli(env: Record<string, string>) {
   const home = await Deno.makeTempDir({ prefix: "tunebase cli " });
   const bundle = join(home, "tunebase.mjs");
-  await buildCli(bundle);
+  await Deno.copyFile(await currentBundle(), bundle);
 
   const alive = new Set<Deno.ChildProcess>();
   const start = (args: string[], options: Options = {}): CliProcess => {
@@ -54,9 +58,7 @@ export async function bundledCli(env: Record<string, string>) {
         HOME: home,
         DENO_DIR: Deno.env.get("DENO_DIR") ?? join(Deno.env.get("HOME") ?? "", ".cache/deno"),
         DENO_NO_UPDATE_CHECK: "1",
-        NO_COLOR: "1",
-        TZ: "UTC",
-        COLUMNS: "120",
+        ...settings,
         ...env,
         ...options.env,
         ...(options.terminal ? { TYPED: options.input ?? "" } : {}),
@@ -112,6 +114,38 @@ export async function bundledCli(env: Record<string, string>) {
     home,
     start,
     run: (args: string[], options: Options = {}): Promise<CliResult> => start(args, options).done,
+    /**
+     * Runs the source in this process, without stdin or a terminal: a start of Node costs a third of a second of a core. One
+     * run at a time, and none that ends the process or waits for a signal.
+     */
+    runHere: async (args: string[], options: Pick<Options, "env"> = {}): Promise<CliResult> => {
+      const variables = { HOME: home, ...settings, ...env, ...options.env };
+      using _ = replaceEnvironment(variables);
+      const folder = process.cwd();
+      process.chdir(home); // Node's, because Node's functions cache the folder
+      const printed = { out: "", err: "" };
+      const capture = (into: "out" | "err") => {
+        const decoder = new TextDecoder();
+        return (chunk: string | Uint8Array, ...rest: unknown[]) => {
+          printed[into] += typeof chunk === "string" ? chunk : decoder.decode(chunk, { stream: true });
+          const written = rest.at(-1);
+          if (typeof written === "function") written();
+          return true;
+        };
+      };
+      const [stdout, stderr] = [process.stdout.write, process.stderr.write];
+      Object.assign(process.stdout, { write: capture("out") });
+      Object.assign(process.stderr, { write: capture("err") });
+      try {
+        await runCommand(createProgram(), args);
+        return { code: Number(process.exitCode ?? 0), ...printed };
+      } finally {
+        process.exitCode = 0;
+        Object.assign(process.stdout, { write: stdout });
+        Object.assign(process.stderr, { write: stderr });
+        process.chdir(folder);
+      }
+    },
     /** Also ends processes that a failed test left running. */
     async close() {
       await Promise.all([...alive].map(async (child) => {
@@ -121,6 +155,41 @@ export async function bundledCli(env: Record<string, string>) {
       await Deno.remove(home, { recursive: true });
     },
   };
+}
+
+/** The same everywhere. */
+const settings = { NO_COLOR: "1", TZ: "UTC", COLUMNS: "120" };
+
+/** Sets these variables; disposal restores the former ones. */
+function replaceEnvironment(variables: Record<string, string>): Disposable {
+  const before = Object.keys(variables).map((name) => [name, Deno.env.get(name)] as const);
+  for (const [name, value] of Object.entries(variables)) Deno.env.set(name, value);
+  return {
+    [Symbol.dispose]() {
+      for (const [name, value] of before) {
+        if (value === undefined) Deno.env.delete(name);
+        else Deno.env.set(name, value);
+      }
+    },
+  };
+}
+
+/** The path of the bundle, which all processes of a test run share until its inputs change. */
+async function currentBundle(): Promise<string> {
+  const folder = join(cache, "cli");
+  const sources = ["cli", "client", "deploy", "local", "supabase/functions"];
+  const manifests = ["cli/npm/package.json", "deno.json", "deno.lock", "import_map.json"];
+  const hash = await fingerprint([...sources, ...manifests], ["npm"]); // cli/npm also has what `task cli` builds
+  const bundle = join(folder, `${hash}.mjs`);
+  await locked("cli", async () => {
+    if (await exists(bundle)) return;
+    await removeIfThere(folder);
+    await Deno.mkdir(folder, { recursive: true });
+    const made = join(folder, "new.mjs");
+    await buildCli(made);
+    await Deno.rename(made, bundle);
+  });
+  return bundle;
 }
 
 /** Runs the program in a terminal of 120 columns, forwards the input, and exits with its status. */

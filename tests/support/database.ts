@@ -23,7 +23,8 @@ export async function testDatabase(): Promise<TestDatabase> {
   }
   const name = `test_${crypto.randomUUID().replaceAll("-", "")}`;
   const admin = postgres(server, { max: 1, onnotice: () => {} });
-  await admin.unsafe(`create database ${name} template ${templateName}`);
+  // Copying the files takes half the time of logging every page.
+  await admin.unsafe(`create database ${name} template ${templateName} strategy file_copy`);
   const url = new URL(server);
   url.pathname = `/${name}`;
   const sql = postgres(url.href, { max: 4, onnotice: () => {} });

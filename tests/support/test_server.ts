@@ -114,6 +114,7 @@ export async function startTunebase(
     issuer: `${url}/auth/v1`,
     ...keys,
     mail: (mail) => void mails.push(mail),
+    hashCost: 4, // the least
   });
   const dashboard = createDashboard(keys);
   const storage = await createStorage({

@@ -113,6 +113,14 @@ Deno.test("a delivery result that the database rejects does not affect others", 
   assertEquals((await deliveryOf(first.endpoint)).status, "delivered");
 });
 
+/** Adds copies of a job's last event. */
+async function repeatEvent(job: { id: string }, copies: number): Promise<void> {
+  await sql`
+    insert into tunebase_internal.outbox (project_id, job_id, type, data)
+    select project_id, id, 'fine_tuning.job.cancelled', tunebase_internal.job_event_data(j)
+    from tunebase.jobs j, generate_series(1, ${copies}) where id = ${uuid(job.id)}`;
+}
+
 Deno.test("a slow receiver delays neither dispatch nor other receivers", async () => {
   const [slow, fast] = [
     await withEndpoint("fine_tuning.job.cancelled"),
@@ -123,7 +131,7 @@ Deno.test("a slow receiver delays neither dispatch nor other receivers", async (
     if (got.path === slow.path) await hold.promise;
     return new Response("");
   };
-  for (let i = 0; i < 60; i++) await cancelledJob(slow.user);
+  await repeatEvent(await cancelledJob(slow.user), 59);
   await cancelledJob(fast.user);
   const job = await createJob(fast.user);
   // It returns while the slow receiver still withholds its responses.
@@ -171,15 +179,12 @@ Deno.test("a failing receiver gets four deliveries at a time, and new receivers 
   await settle();
 });
 
-Deno.test("1,000 deliveries due at once are sent concurrently, each once", async () => {
+Deno.test("300 deliveries due at once are sent concurrently, each once", async () => {
   const { user, path, endpoint } = await withEndpoint();
   const job = await cancelledJob(user);
   await settle();
-  await sql`
-    insert into tunebase_internal.outbox (project_id, job_id, type, data)
-    select project_id, id, 'fine_tuning.job.cancelled', tunebase_internal.job_event_data(j)
-    from tunebase.jobs j, generate_series(1, 1000) where id = ${uuid(job.id)}`;
-  await sql`select tunebase_internal.fan_out_events(1000)`;
+  await repeatEvent(job, 300);
+  await sql`select tunebase_internal.fan_out_events(300)`;
   receiver.answer = () => new Promise((resolve) => setTimeout(() => resolve(new Response("")), 200));
   receiver.maxOpen = 0;
   await tunebase.tick();
@@ -195,7 +200,7 @@ Deno.test("1,000 deliveries due at once are sent concurrently, each once", async
     await new Promise((r) => setTimeout(r, 50));
     if (tunebase.nudges > nudges) await tunebase.tick();
   }
-  assertEquals(receiver.at(path).length, 1001);
+  assertEquals(receiver.at(path).length, 301);
   // Tests concurrency only; `task bench` measures speed.
   assert(receiver.maxOpen >= 32, `${receiver.maxOpen} at once`);
 });

@@ -20,6 +20,8 @@ interface Options {
   secretKey: string;
   /** Receives emails instead of sending them. */
   mail?: (mail: { to: string; link: string }) => void;
+  /** The rounds of a password's hash, as an exponent of two. */
+  hashCost?: number;
   /** The project's settings. By default, anyone may sign up, and links lead to the dashboard. */
   settings?: () => AuthSettings;
 }
@@ -62,7 +64,7 @@ class AuthError extends Error {
 
 /** The app under `/auth/v1`, as a value. */
 export function createAuth(options: Options): { fetch(request: Request): Response | Promise<Response> } {
-  const { sql, issuer } = options;
+  const { sql, issuer, hashCost = 6 } = options;
   const settings = () => options.settings?.() ?? { disableSignup: false, siteUrl: null, redirectUrls: [] };
   const app = new Hono().basePath("/auth/v1");
   app.onError((error, c) => {
@@ -108,7 +110,7 @@ export function createAuth(options: Options): { fetch(request: Request): Respons
     }
     const [user] = await sql<User[]>`
       insert into auth.users (email, encrypted_password, raw_user_meta_data, email_confirmed_at)
-      values (${email.toLowerCase()}, extensions.crypt(${password}, extensions.gen_salt('bf')),
+      values (${email.toLowerCase()}, extensions.crypt(${password}, extensions.gen_salt('bf', ${hashCost})),
         ${JSON.stringify(data ?? {})}::text::jsonb, now())
       on conflict (email) do nothing returning *`;
     if (user === undefined) throw new AuthError(422, "user_already_exists", "User already registered");
