@@ -40,9 +40,10 @@ interface Seen {
   broken: number;
 }
 
-/** Follows a job to its end, reconnecting with the id of the last event. */
-async function follow(client: TestUser, job: { id: string }): Promise<Seen> {
-  const seen: Seen = { ids: [], connections: 0, broken: 0 };
+const nothingSeen = (): Seen => ({ ids: [], connections: 0, broken: 0 });
+
+/** Follows a job to its end, reconnecting with the id of the last event. `seen` grows meanwhile. */
+async function follow(client: TestUser, job: { id: string }, seen = nothingSeen()): Promise<Seen> {
   for (;;) {
     const response = await client.fetch(`/fine_tuning/jobs/${job.id}/events`, {
       headers: { accept: "text/event-stream", "last-event-id": String(seen.ids.at(-1) ?? 0) },
@@ -103,11 +104,14 @@ Deno.test("an SSE client, the CLI and the dashboard see each event once across i
 
 Deno.test("clients reconnect streams of a killed isolate and see each event once", async () => {
   const { job, worker } = await running();
-  const client = follow(user, job);
+  const seen = nothingSeen();
+  const client = follow(user, job, seen);
   for (let n = 0; n < 20; n++) {
+    const before = seen.ids.length;
     await worker.report({ events: [{ level: "info", message: `event ${n}` }] });
-    await new Promise((resolve) => setTimeout(resolve, 100));
     if (n % 8 !== 4) continue;
+    // A client between two connections has no stream to lose: kill when it has read the event.
+    while (seen.ids.length === before) await new Promise((resolve) => setTimeout(resolve, 20));
     for (const pid of tunebase.apiPids()) Deno.kill(pid, "SIGKILL");
   }
   await worker.finishWithAdapter();

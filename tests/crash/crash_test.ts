@@ -1,6 +1,6 @@
 /**
  * Crashes between any two effects. A first run of each scenario records its effects and compares them with
- * `crash_points.ts`. The scenario then runs once per crash point: the function kills itself after that effect, and the
+ * `crash_points.ts`. The scenario then runs once per crash point: the function's instance dies after that effect, and the
  * client, the worker and the timer react as the real ones do. The result must equal that of the undisturbed run. Effects
  * that only read are skipped. A crash before the first effect, and one after a wake-up, are tried once per function.
  */
@@ -15,22 +15,16 @@ import {
   repeatedEffects,
   wakeEffects,
 } from "./crash_points.ts";
-import { bundleServe, WarmProcesses } from "./crashing_process.ts";
 import type { Scenario } from "./scenario.ts";
 import { scenarios } from "./scenarios.ts";
 import type { CrashPoint, FunctionName } from "./serve.ts";
 import { cache } from "../../local/state_dir.ts";
 import { join } from "../../local/paths.ts";
-import { pause } from "../../local/stack/processes.ts";
 
 /** Crash points are tried in parallel, each harness with its own database. */
 const harnesses = await Promise.all(Array.from({ length: 3 }, () => CrashHarness.start()));
-const directory = await Deno.makeTempDir({ prefix: "tunebase crash " });
-await bundleServe(join(directory, "serve.js"));
-const warmProcesses = new WarmProcesses(join(directory, "serve.js"), harnesses.length);
 Deno.test.afterAll(async () => {
-  await Promise.all([...harnesses.map((harness) => harness.close()), warmProcesses.close()]);
-  await Deno.remove(directory, { recursive: true });
+  await Promise.all(harnesses.map((harness) => harness.close()));
 });
 
 const inList = "tests/crash/crash_points.ts";
@@ -41,24 +35,17 @@ async function run(
   { of, run }: Scenario,
   crashAt: CrashPoint | null,
 ): Promise<{ result: unknown; effects: string[] }> {
-  const process = warmProcesses.acquire(of);
   const harness = harnesses[number];
   assert(harness !== undefined);
   try {
-    const result = await run(harness, () => harness.arm(of, process, crashAt));
-    if (crashAt === null) {
-      await process.stop();
-      warmProcesses.release(process);
-    } else {
-      const status = await Promise.race([process.ended, pause(20_000)]);
-      assertEquals(status?.signal, "SIGKILL", "the crash point was never reached");
-    }
+    const result = await run(harness, () => harness.arm(of, crashAt));
+    const { crashed, effects } = await harness.instances.end();
+    assertEquals(crashed, crashAt !== null, "the crash point was never reached");
     await assertInvariants(harness.tunebase.sql);
     await assertSentOnce(harness.tunebase.sql, harness.runs);
-    return { result, effects: process.effects };
+    return { result, effects };
   } catch (error) {
     // The next scenario starts with a clean harness.
-    process.kill();
     harnesses[number] = await CrashHarness.start();
     await harness.close();
     throw error;

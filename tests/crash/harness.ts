@@ -1,6 +1,6 @@
 /**
  * A Tunebase with its own database, Storage and RunPod, in which one crash point after another is tried. A front proxy
- * sends the next request of the armed function to a process that will crash, and all others to healthy instances.
+ * sends the next request of the armed function to an instance that will crash, and all others to healthy ones.
  */
 import OpenAI from "openai";
 import { callbackEnvironment } from "../../local/stack/environment.ts";
@@ -17,8 +17,8 @@ import {
   latestAttempt,
   manifest,
 } from "../support/fake_worker.ts";
-import type { CrashingProcess } from "./crashing_process.ts";
-import type { FunctionName, Instructions } from "./serve.ts";
+import { Instances } from "./instances.ts";
+import type { CrashPoint, FunctionName } from "./serve.ts";
 
 type Job = { id: string };
 
@@ -39,6 +39,7 @@ class RetryingWorker extends FakeWorker {
 
 export class CrashHarness {
   readonly queue = new Queue();
+  readonly instances = new Instances();
   /** A customer's server, which receives webhooks. */
   readonly receiver = new WebhookReceiver();
   /** Every run that RunPod accepted. */
@@ -86,14 +87,15 @@ export class CrashHarness {
 
   async close(): Promise<void> {
     await this.front.shutdown();
+    await this.instances.close();
     await this.receiver.close();
     await this.tunebase.close();
   }
 
-  /** Sends the next request for this function to that process. */
-  async arm(name: FunctionName, process: CrashingProcess, crashAt: Instructions["crashAt"]): Promise<void> {
+  /** Sends the next request for this function to an instance that crashes there. */
+  async arm(name: FunctionName, crashAt: CrashPoint | null): Promise<void> {
     const env = callbackEnvironment(this.tunebase.url, this.dbUrl, this.tunebase.keys);
-    this.#armed = { name, port: await process.serve({ env, crashAt }) };
+    this.#armed = { name, port: await this.instances.start({ of: name, env, crashAt }) };
   }
 
   async #route(request: Request): Promise<Response> {
@@ -105,17 +107,8 @@ export class CrashHarness {
       return await fetch(`${this.tunebase.url}${url.pathname}${url.search}`, init);
     }
     this.#armed = null;
-    try {
-      const path = url.pathname.replace("/functions/v1", "");
-      const answer = await fetch(`http://127.0.0.1:${armed.port}${path}${url.search}`, init);
-      return new Response(await answer.arrayBuffer(), answer);
-    } catch (error) {
-      // As the platform's gateway answers; the header only shortens the SDK's half-second retry delay.
-      return Response.json({ code: "WORKER_ERROR", message: String(error) }, {
-        status: 503,
-        headers: { "retry-after-ms": "10" },
-      });
-    }
+    const path = url.pathname.replace("/functions/v1", "");
+    return await fetch(`http://127.0.0.1:${armed.port}${path}${url.search}`, init);
   }
 
   // --- clients
