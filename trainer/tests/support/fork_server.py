@@ -11,6 +11,7 @@ from __future__ import annotations
 import gc
 import importlib
 import json
+import logging
 import os
 import runpy
 import signal
@@ -127,8 +128,10 @@ def serve(path: str) -> None:
     if (pid := os.fork()) == 0:
         libraries.close()
         sys.path.insert(0, str(HERE))
+        logging.getLogger().addHandler(handled := logging.NullHandler())  # else RunPod's SDK adds one of its own
         for name in (*MODULES, *OF_TESTS):
             importlib.import_module(name)
+        logging.getLogger().removeHandler(handled)
         answer(with_trainer, own)
     with_trainer.close()
     answer(libraries, own, pid)
