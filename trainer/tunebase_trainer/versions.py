@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+from functools import cache
 
 import torch
+
+
+@cache
+def _version(library: str) -> str:
+    return importlib.metadata.version(library)
 
 
 def library_versions() -> dict[str, str]:
     """The values for the manifest."""
     names = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "runpod")
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "cpu"
-    return {"python": platform.python_version(), "gpu": gpu} | {
-        name: importlib.metadata.version(name) for name in names
-    }
+    return {"python": platform.python_version(), "gpu": gpu} | {name: _version(name) for name in names}

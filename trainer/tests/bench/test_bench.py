@@ -28,6 +28,7 @@ def test_the_bench_command_lists_its_benches() -> None:
     assert done.returncode == 0 and "{cpu,mixed,rendering,gpu,model_start}" in done.stdout
 
 
+@pytest.mark.usefixtures("bf16")
 def test_the_gpu_bench_runs_on_tiny_shapes_and_saves_its_results_where_requested(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

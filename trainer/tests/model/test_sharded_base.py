@@ -32,6 +32,7 @@ def gradients(net: Any, ids: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("kind", tiny_models.KINDS)
+@pytest.mark.usefixtures("bf16")
 def test_one_layer_is_complete_at_a_time_and_computes_the_same(kind: str, alone: None, tmp_path: Path) -> None:
     path = tiny_models.save(kind, tmp_path)
     ids = torch.randint(3, 258, (2, 20))

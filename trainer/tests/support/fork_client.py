@@ -6,12 +6,13 @@ import signal
 import socket
 import sys
 
-path, interpreter, script, *arguments = sys.argv[1:]
+path, interpreter, script, *arguments = [argument for argument in sys.argv[1:] if argument != "-u"]
 line = socket.socket(socket.AF_UNIX)
 line.connect(path)
 # One of several that share a training opens its events' path.
 events = 1 if "TUNEBASE_EVENTS_PATH" in os.environ else int(os.environ.get("TUNEBASE_EVENTS_FD", "1"))
-asked = {"environment": dict(os.environ), "script": script, "arguments": arguments}
+directory = os.getcwd()  # noqa: PTH109  # pathlib's import takes longer than the rest
+asked = {"environment": dict(os.environ), "directory": directory, "script": script, "arguments": arguments}
 socket.send_fds(line, [json.dumps(asked).encode()], [0, 1, 2, events])
 told = line.makefile()
 first = told.readline().strip()

@@ -1,8 +1,9 @@
 """Replaces the start of train_lora.py in a new interpreter, whose imports alone take eight seconds of a core: a fork
 of a process that has done them. All else is as it was: the arguments, the environment, the files, the signals.
+pytest-xdist's processes start so too.
 
     python fork_server.py SOCKET          # the process that forks; ends when its standard input does
-    python -I -S fork_client.py SOCKET …  # in the place of `python train_lora.py …`
+    python -I -S fork_client.py SOCKET …  # in the place of `python train_lora.py …`, or of `python -c …`
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import gc
 import importlib
 import json
+import logging
 import os
 import runpy
 import signal
@@ -49,23 +51,28 @@ MODULES = (
     "tunebase_trainer.versions",
 )
 """What a training imports, early or late: late imports cost each fork a second of a core."""
+OF_TESTS = ("gguf", "jsonschema", "trl.trainer.dpo_trainer", "tunebase_trainer.worker.runpod_sdk", "tusclient")
+"""What the tests and the worker import, which are forks too."""
 BETWEEN_RANKS = ("TORCHELASTIC_", "TORCH_NCCL_")
 """What torchrun tells each of its processes; read when they meet."""
+READ_FOR_A_GPU = ("CUDA_DEVICE_ORDER", "CUDA_VISIBLE_DEVICES", "PYTORCH_ALLOC_CONF")
+"""Make no difference on a CPU."""
 
 
 def read_at_import(environment: dict[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in environment.items()
-        # Which GPUs a process may use makes no difference on a CPU.
-        if name.startswith(READ_AT_IMPORT) and not name.startswith((*BETWEEN_RANKS, "CUDA_VISIBLE_DEVICES"))
+        if name.startswith(READ_AT_IMPORT) and not name.startswith((*BETWEEN_RANKS, *READ_FOR_A_GPU))
     }
 
 
 def run(asked: dict[str, object], fds: list[int], line: socket.socket) -> None:
     """In the fork: becomes the script. Does not return."""
-    environment, script, arguments = asked["environment"], asked["script"], asked["arguments"]
-    assert isinstance(environment, dict) and isinstance(script, str) and isinstance(arguments, list)
+    environment, directory = asked["environment"], asked["directory"]
+    script, arguments = asked["script"], asked["arguments"]
+    assert isinstance(environment, dict) and isinstance(directory, str)
+    assert isinstance(script, str) and isinstance(arguments, list)
     os.environ.clear()
     os.environ.update(environment)
     given, out, err, events = fds
@@ -74,7 +81,7 @@ def run(asked: dict[str, object], fds: list[int], line: socket.socket) -> None:
     os.dup2(err, 2)
     if "TUNEBASE_EVENTS_FD" in environment and "TUNEBASE_EVENTS_PATH" not in environment:
         os.dup2(events, int(environment["TUNEBASE_EVENTS_FD"]))
-    os.chdir(HERE)
+    os.chdir(directory)
     for fd in {given, out, err, events}:
         os.close(fd)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -89,7 +96,10 @@ def run(asked: dict[str, object], fds: list[int], line: socket.socket) -> None:
     try:
         if "TUNEBASE_TEST_HOOK" in environment:
             runpy.run_path(environment["TUNEBASE_TEST_HOOK"])
-        runpy.run_path(sys.argv[0], run_name="__main__")
+        if script == "-c":
+            exec(arguments[0], {"__name__": "__main__"})
+        else:
+            runpy.run_path(script, run_name="__main__")
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:
@@ -118,8 +128,10 @@ def serve(path: str) -> None:
     if (pid := os.fork()) == 0:
         libraries.close()
         sys.path.insert(0, str(HERE))
-        for name in MODULES:
+        logging.getLogger().addHandler(handled := logging.NullHandler())  # else RunPod's SDK adds one of its own
+        for name in (*MODULES, *OF_TESTS):
             importlib.import_module(name)
+        logging.getLogger().removeHandler(handled)
         answer(with_trainer, own)
     with_trainer.close()
     answer(libraries, own, pid)

@@ -237,6 +237,7 @@ def test_steps_of_packed_micro_batches_equal_those_of_one_row_at_a_time(
 
 
 # @proves report-steps-as-tokens
+@pytest.mark.usefixtures("bf16")
 def test_every_step_is_reported_with_bounded_progress_and_correct_units(
     model: Any, tokenizer: Any, rows: Any, tmp_path: Path
 ) -> None:

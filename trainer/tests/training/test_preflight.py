@@ -59,6 +59,7 @@ def refused(memory: MemoryEstimate, tokens: int, available: float, rank: int = 1
 
 
 @pytest.mark.parametrize("kind", tiny_models.KINDS)
+@pytest.mark.usefixtures("bf16")
 def test_the_estimated_size_of_the_base_matches_the_loaded_model(kind: str, tmp_path: Path) -> None:
     """Rounded up: a tensor has at least one scale of scales, and tables of its own."""
     net, _ = loading.load_quantized(tiny_models.save(kind, tmp_path))

@@ -23,6 +23,7 @@ def direct(tunebase: FakeTunebase, base_model: Path, **hyperparameters: Any) -> 
 
 
 # @proves others-empty-weights
+@pytest.mark.usefixtures("bf16")
 async def test_a_tiny_training_produces_an_adapter_that_stock_peft_loads_and_that_has_learned(
     tunebase: FakeTunebase, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

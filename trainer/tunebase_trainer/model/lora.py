@@ -73,6 +73,8 @@ def add_lora(
         initialize_pissa(adapted, rank)
         trainable //= 2  # the other half is frozen
     kernels.install(adapted)
+    # The artifact has its own. PEFT would compile its card's template for each checkpoint, and write a file to delete.
+    adapted.create_or_update_model_card = lambda output_dir: None
     return adapted, trainable
 
 
@@ -129,7 +131,6 @@ def save_adapter(net: PeftModel, output: Path, source: str, revision: str | None
     """Writes adapter_config.json and adapter_model.safetensors, with the base model's public name."""
     net.save_pretrained(str(output), save_embedding_layers=False)
     set_base_model_name(output, source, revision)
-    (output / "README.md").unlink(missing_ok=True)
 
 
 def set_base_model_name(directory: Path, source: str, revision: str | None) -> None:

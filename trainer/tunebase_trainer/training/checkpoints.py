@@ -24,7 +24,7 @@ from .checkpoint_state import REFERENCE_FILE, TrainingState, save_state
 from .early_stopping import BestAdapterCallback
 
 # Not needed for resuming, and training_args.bin is an arbitrary pickle.
-UNNEEDED = ("README.md", "training_args.bin")
+UNNEEDED = ("training_args.bin",)
 
 
 class Stopped(Exception):
