@@ -65,7 +65,10 @@ export function addDeploy(program: Command, startEmulators?: StartEmulators): vo
       "--registry-username <name>",
       "user name for a private image registry; the password is TUNEBASE_REGISTRY_PASSWORD",
     )
-    .option("--smoke", "afterwards, fine-tune the first model on ten rows and call it by name; costs GPU time")
+    .option(
+      "--smoke",
+      "afterwards, fine-tune the first model on ten rows and call it by name; costs GPU time",
+    )
     .addHelpText(
       "after",
       `

@@ -236,8 +236,8 @@ def test_steps_of_packed_micro_batches_equal_those_of_one_row_at_a_time(
         torch.testing.assert_close(mine, plain, rtol=1e-2, atol=1e-4)
 
 
-# @proves report-steps-as-tokens
 @pytest.mark.usefixtures("bf16")
+# @proves report-steps-as-tokens
 def test_every_step_is_reported_with_bounded_progress_and_correct_units(
     model: Any, tokenizer: Any, rows: Any, tmp_path: Path
 ) -> None:
