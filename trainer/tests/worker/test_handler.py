@@ -22,8 +22,8 @@ def direct(tunebase: FakeTunebase, base_model: Path, **hyperparameters: Any) -> 
     return {name: value for name, value in given.items() if not name.startswith("callback_")}
 
 
-# @proves others-empty-weights
 @pytest.mark.usefixtures("bf16")
+# @proves others-empty-weights
 async def test_a_tiny_training_produces_an_adapter_that_stock_peft_loads_and_that_has_learned(
     tunebase: FakeTunebase, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
