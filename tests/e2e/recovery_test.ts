@@ -52,7 +52,7 @@ const messages = async (id: string) => {
 
 // @proves lost-worker
 Deno.test("a job resumes from its checkpoints after its training and worker are killed and it is paused", async () => {
-  const created = await create(12, { n_epochs: 4, batch_size: 3, lora_rank: 8, lora_alpha: 16 });
+  const created = await create(12, { n_epochs: 4, batch_size: 6, lora_rank: 8, lora_alpha: 16 });
 
   const outcomes = async () => {
     const rows = await stack.sql<{ outcome: string | null }[]>`
@@ -105,6 +105,6 @@ Deno.test("a job resumes from its checkpoints after its training and worker are 
     select m.step from tunebase.metrics m where replace(m.job_id::text, '-', '') = ${
     created.id.slice(6)
   } order by step`;
-  assertEquals(steps.map(({ step }) => step), Array.from({ length: 16 }, (_, i) => i + 1), "each step once");
+  assertEquals(steps.map(({ step }) => step), Array.from({ length: 8 }, (_, i) => i + 1), "each step once");
   assertEquals(await outcomes(), ["failed", "lost", "paused", "succeeded"]);
 });
