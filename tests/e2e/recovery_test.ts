@@ -61,7 +61,7 @@ Deno.test("a job resumes from its checkpoints after its training and worker are 
     } order by number`;
     return rows.flatMap(({ outcome }) => outcome ?? []);
   };
-  /** Not that the job is queued: on a busy machine it runs again before a poll finds it so. */
+  /** Waits for attempts and not for the queued status: on a busy machine, the job runs again before a poll sees it. */
   const attemptsEnded = async (count: number) => {
     for (let tries = 0; (await outcomes()).length < count; tries++) {
       assert(tries < 1200, `${count} attempts have not ended in 5 minutes`);

@@ -1,6 +1,6 @@
 /**
  * Schemathesis over the OpenAPI document: to every operation it sends what the document allows and what it does not, and
- * compares the answers with it (all of its checks; `hooks.py` says which refusals are right).
+ * compares the answers with it (all of its checks; `hooks.py` says which rejections are correct).
  */
 import { SignJWT } from "jose";
 import * as z from "zod";
@@ -9,7 +9,7 @@ import { fromFileUrl, join } from "../../local/paths.ts";
 import { createOneOfEverything } from "../support/fixtures.ts";
 import { startTunebase } from "../support/test_server.ts";
 
-/** The parameter of a path by its place: `/files/{id}` is a file's. */
+/** Names a path parameter by its segment: the `{id}` in `/files/{id}` is a file's. */
 function idOf(path: string, name: string, things: Record<string, string>): string | undefined {
   const before = path.split("/").at(path.split("/").indexOf(`{${name}}`) - 1) ?? "";
   return things[before];
@@ -34,8 +34,8 @@ const Job = z.looseObject({
 });
 
 /**
- * Leaves the hyperparameters in `method` one property: they are those at the top level of a job, where each has all its
- * boundaries. Three times the same are every sixth request.
+ * Reduces the hyperparameters in `method` to one property each. Their schema is that of a job's top-level hyperparameters,
+ * where every boundary is sent; repeating it twice would add a sixth to all requests.
  */
 function withoutRepetition(job: unknown): unknown {
   const { properties, ...rest } = Job.parse(job);
@@ -56,7 +56,7 @@ function withoutRepetition(job: unknown): unknown {
   return { ...rest, properties: { ...properties, method: { ...properties.method, oneOf } } };
 }
 
-/** Runs it; `examples` an operation at most. Returns what it printed, and whether nothing unexpected came up. */
+/** Runs it; `examples` an operation at most. Returns its output, and whether it found nothing unexpected. */
 export async function fuzz(
   options: { examples: number; seed: number; show?: boolean },
 ): Promise<{ ok: boolean; output: string }> {
@@ -99,7 +99,7 @@ export async function fuzz(
         `--header=Authorization: Bearer ${await cheapToken(tunebase.url, user.id)}`,
         `--header=OpenAI-Project: ${things.projects}`,
         "--checks=all",
-        // hooks.py has a sharper one.
+        // hooks.py has a stricter check.
         "--exclude-checks=positive_data_acceptance",
         `--max-examples=${options.examples}`,
         `--seed=${options.seed}`,
@@ -107,7 +107,7 @@ export async function fuzz(
         "--continue-on-failure",
       ],
       cwd: home,
-      // Before each request, it reads every variable in search of a proxy.
+      // It searches all variables for a proxy before each request.
       clearEnv: true,
       env: {
         HOME: home,
@@ -117,12 +117,12 @@ export async function fuzz(
         SCHEMATHESIS_HOOKS: "hooks",
         PYTHONPATH: fromFileUrl(new URL(".", import.meta.url)),
         PYTHONDONTWRITEBYTECODE: "1",
-        // With its table of Unicode's characters, which takes three seconds to make.
+        // Keeps Hypothesis's Unicode table, which takes three seconds to build.
         HYPOTHESIS_STORAGE_DIRECTORY: join(cache, "hypothesis"),
         ...(options.show ? {} : { TUNEBASE_FUZZ_SHORT: "1" }),
       },
       stdin: "null",
-      // A run that is not shown has no one to interrupt it.
+      // Nobody can interrupt a run whose output is not shown.
       ...(options.show ? {} : { signal: AbortSignal.timeout(20 * 60_000) }),
       stdout: options.show ? "inherit" : "piped",
       stderr: options.show ? "inherit" : "piped",

@@ -11,7 +11,7 @@ from schemathesis.core.transport import Response
 from schemathesis.generation import GenerationMode
 from schemathesis.generation.meta import CoveragePhaseData, CoverageScenario
 
-# What a schema cannot say: a cursor's item may be gone, a file's rows be no rows, a host not be allowed.
+# What no schema can express: a cursor's item is gone, a file's rows are invalid, a host is not allowed.
 MEANING = {
     "cursor_not_found",
     "invalid_file",
@@ -28,7 +28,7 @@ MEANING = {
     "too_large",
     "no_completions_found",
 }
-# `invalid_request` for what lies between fields: two ways of saying one thing, an id's form, days out of order.
+# `invalid_request` covers rules across fields: two that exclude each other, an id's format, dates out of order.
 BETWEEN = {
     "hyperparameters",
     "hyperparameters.beta",
@@ -86,7 +86,7 @@ def _is_not_storable(body: object) -> bool:
 
 @schemathesis.check  # type: ignore[untyped-decorator]  # Schemathesis's decorators are untyped
 def valid_is_accepted(ctx: schemathesis.CheckContext, response: Response, case: schemathesis.Case) -> None:
-    """A request that the document allows is taken, or refused for what no schema can say."""
+    """A request that the document allows is accepted, or rejected for a reason that no schema can express."""
     if case.meta is None or case.meta.generation.mode != GenerationMode.POSITIVE:
         return
     if response.status_code not in (400, 405, 412, 413, 415, 422):

@@ -86,7 +86,7 @@ export class Environment {
   static async start(): Promise<Environment> {
     const database = await testDatabase();
     const { sql } = database;
-    // No server crashes here (the crash tests cover them), so commits need not wait for the disk.
+    // No server crashes here (`tests/e2e/kill_test.ts` covers that), so commits need not wait for the disk.
     const first = postgres(database.url("postgres"), { max: 1, onnotice: () => {} });
     await first.unsafe(`alter database ${sql.options.database} set synchronous_commit = off`);
     await first.end();

@@ -4,7 +4,7 @@
  *
  * - kill the caller: no promise of this request resolves from then on, and a fresh app serves the next request.
  *   "before": the effect was never sent. "after": it took place, but the response was lost. (Postgres rolls back a
- *   statement whose caller dies during it, which equals "before". The crash tests kill real processes and connections.)
+ *   statement whose caller dies during it, which equals "before". `tests/e2e/kill_test.ts` kills real processes.)
  * - fail the effect while the caller lives: the connection breaks before or after the effect takes place.
  * - park the request before the effect, to resume or kill it any number of commands later: this interleaves requests at
  *   every possible point.

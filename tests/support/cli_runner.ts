@@ -1,4 +1,4 @@
-/** Runs the CLI as users do: the bundled file under real Node, as a separate process. Or its source in this process. */
+/** Runs the CLI: its bundle in a process of real Node, as users do, or its source in this process. */
 import process from "node:process";
 import { buildCli } from "../../cli/build.ts";
 import { createProgram } from "../../cli/program.ts";

@@ -15,7 +15,7 @@ const parameters = {
   full_page_writes: "off",
   // A group of test files keeps its connections until its end.
   max_connections: "500",
-  // A connection's password check, and a look at each of many databases that soon are dropped, cost more than most tests' queries.
+  // Password checks, and autovacuum of databases that are soon dropped, cost more than most tests' queries.
   scram_iterations: "64",
   autovacuum_naptime: "10min",
 };
