@@ -79,10 +79,13 @@ def run(asked: dict[str, object], fds: list[int], line: socket.socket) -> None:
     os.dup2(given, 0)
     os.dup2(out, 1)
     os.dup2(err, 2)
+    received = {given, out, err, events}
     if "TUNEBASE_EVENTS_FD" in environment and "TUNEBASE_EVENTS_PATH" not in environment:
-        os.dup2(events, int(environment["TUNEBASE_EVENTS_FD"]))
+        target = int(environment["TUNEBASE_EVENTS_FD"])
+        os.dup2(events, target)
+        received.discard(target)  # the client's number may be one of those received
     os.chdir(directory)
-    for fd in {given, out, err, events}:
+    for fd in received:
         os.close(fd)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
