@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from ..data.batches import Batch, ExampleDataset, LengthGroupedSampler, collate, join, pack, pack_sequences
 from ..data.dataset import Example, Row
@@ -16,6 +16,20 @@ from ..model import distributed, precision
 from . import preference
 from .loss import TrainingDiverged, count_learned_tokens, supervised_loss
 from .progress_callback import LOGGING_STEPS, MAX_STEPS_LOGGED_EACH
+
+
+class EpochOrder(TrainerCallback):  # type: ignore[misc]  # transformers' callbacks are untyped
+    """Gives each epoch's rows their order.
+
+    accelerate does not forward the epoch to a sampler behind both a rank's batches and those that a resumed epoch skips
+    (1.15): such a run would continue its second epoch in the first one's order, and train rows twice or never.
+    """
+
+    def __init__(self, sampler: LengthGroupedSampler) -> None:
+        self.sampler = sampler
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.sampler.set_epoch(int(state.epoch + 1e-6))  # the sum of an epoch's fractions may be just below it
 
 
 class LoraTrainer(Trainer):  # type: ignore[misc]  # transformers' Trainer is untyped
@@ -52,7 +66,9 @@ class LoraTrainer(Trainer):  # type: ignore[misc]  # transformers' Trainer is un
         examples: ExampleDataset = self.train_dataset
         ranks = distributed.world_size()
         lengths = [row.length for row in examples.rows]
-        return LengthGroupedSampler(lengths, self.args.train_batch_size * ranks, self.args.seed, ranks)
+        sampler = LengthGroupedSampler(lengths, self.args.train_batch_size * ranks, self.args.seed, ranks)
+        self.add_callback(EpochOrder(sampler))
+        return sampler
 
     def _get_num_items_in_batch(self, batch_samples: list[list[Batch]], device: torch.device) -> int:
         """The number of items that a step's loss is averaged over: trained tokens, or pairs."""
