@@ -4,7 +4,6 @@
  */
 import { assert, assertEquals, assertStringIncludes } from "#assert";
 import { createHash } from "node:crypto";
-import process from "node:process";
 import type * as z from "zod";
 import { billTable, dayStart, judge, loadBill } from "../../deploy/doctor/bills.ts";
 import { type Check, runChecks } from "../../deploy/doctor/check.ts";
@@ -13,6 +12,7 @@ import { checkGroups, doctor } from "../../deploy/doctor/doctor.ts";
 import { PlatformError } from "../../deploy/platforms/request.ts";
 import { deriveSecret } from "../../supabase/functions/_shared/secrets.ts";
 import { version } from "../../supabase/functions/_shared/version.ts";
+import { captureOutput } from "../support/captured_output.ts";
 import { createJob, latestAttempt, trainedJob } from "../support/fake_worker.ts";
 import { startTunebase } from "../support/test_server.ts";
 
@@ -454,16 +454,12 @@ Deno.test("bills that differ in either direction are reported", () => {
 });
 
 Deno.test("doctor prints one line per check and each problem's fix, or JSON", async () => {
-  const lines: string[] = [];
   const printed = async (json: boolean, one: Installation) => {
-    lines.length = 0;
-    const ok = await doctor(one, release, { json, billDays: null });
-    return { ok, text: lines.join("") };
-  };
-  const original = process.stdout.write;
-  process.stdout.write = (text: unknown) => {
-    lines.push(String(text));
-    return true;
+    let ok = false;
+    const { out } = await captureOutput(async () => {
+      ok = await doctor(one, release, { json, billDays: null });
+    });
+    return { ok, text: out };
   };
   try {
     platform.unhealthy = ["db coming up"];
@@ -476,7 +472,6 @@ Deno.test("doctor prints one line per check and each problem's fix, or JSON", as
     const { object, ok, checks } = JSON.parse(program.text);
     assertEquals([object, ok, checks[0].status], ["doctor", false, "error"]);
   } finally {
-    process.stdout.write = original;
     platform.unhealthy = [];
   }
 });

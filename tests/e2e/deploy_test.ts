@@ -1,11 +1,11 @@
 /** From two empty (emulated) accounts to a fine-tune that answers by its name, with one command. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "#assert";
-import process from "node:process";
 import { Command } from "commander";
 import { addDeploy } from "../../deploy/commands.ts";
 import { addDoctor } from "../../deploy/doctor/command.ts";
 import { type Platforms, startPlatforms } from "../../local/emulators/platforms.ts";
 import { join } from "../../local/paths.ts";
+import { captureOutput } from "../support/captured_output.ts";
 
 const home = await Deno.makeTempDir({ prefix: "tunebase accounts " });
 Deno.env.set("TUNEBASE_HOME", home);
@@ -28,17 +28,7 @@ async function run(...args: string[]): Promise<{ out: string; err: string }> {
   const startEmulators = () => Promise.resolve({ ...platforms, stop: () => Promise.resolve() });
   addDeploy(program, startEmulators);
   addDoctor(program, startEmulators);
-  const printed = { out: "", err: "" };
-  const [stdout, stderr] = [process.stdout.write, process.stderr.write];
-  process.stdout.write = (text: string | Uint8Array) => Boolean(printed.out += text);
-  process.stderr.write = (text: string | Uint8Array) => Boolean(printed.err += text);
-  try {
-    await program.parseAsync([...args, "--target", "emulators"], { from: "user" });
-  } finally {
-    Object.assign(process.stdout, { write: stdout });
-    Object.assign(process.stderr, { write: stderr });
-  }
-  return printed;
+  return await captureOutput(() => program.parseAsync([...args, "--target", "emulators"], { from: "user" }));
 }
 
 Deno.test("one command deploys, fine-tunes and calls the result; doctor agrees; destroy removes it", async () => {

@@ -122,7 +122,7 @@ export async function fuzz(
         ...(options.show ? {} : { TUNEBASE_FUZZ_SHORT: "1" }),
       },
       stdin: "null",
-      // Nobody can interrupt a run whose output is not shown.
+      // A hidden run must end by itself.
       ...(options.show ? {} : { signal: AbortSignal.timeout(20 * 60_000) }),
       stdout: options.show ? "inherit" : "piped",
       stderr: options.show ? "inherit" : "piped",

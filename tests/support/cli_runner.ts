@@ -6,6 +6,7 @@ import { runCommand } from "../../cli/run.ts";
 import { fingerprint, locked } from "../../local/builds.ts";
 import { cache, root } from "../../local/state_dir.ts";
 import { exists, join, removeIfThere } from "../../local/paths.ts";
+import { captureOutput } from "./captured_output.ts";
 
 export interface CliResult {
   code: number;
@@ -123,26 +124,11 @@ export async function bundledCli(env: Record<string, string>) {
       using _ = replaceEnvironment(variables);
       const folder = process.cwd();
       process.chdir(home); // Node's, because Node's functions cache the folder
-      const printed = { out: "", err: "" };
-      const capture = (into: "out" | "err") => {
-        const decoder = new TextDecoder();
-        return (chunk: string | Uint8Array, ...rest: unknown[]) => {
-          printed[into] += typeof chunk === "string" ? chunk : decoder.decode(chunk, { stream: true });
-          const written = rest.at(-1);
-          if (typeof written === "function") written();
-          return true;
-        };
-      };
-      const [stdout, stderr] = [process.stdout.write, process.stderr.write];
-      Object.assign(process.stdout, { write: capture("out") });
-      Object.assign(process.stderr, { write: capture("err") });
       try {
-        await runCommand(createProgram(), args);
+        const printed = await captureOutput(() => runCommand(createProgram(), args));
         return { code: Number(process.exitCode ?? 0), ...printed };
       } finally {
         process.exitCode = 0;
-        Object.assign(process.stdout, { write: stdout });
-        Object.assign(process.stderr, { write: stderr });
         process.chdir(folder);
       }
     },

@@ -141,7 +141,7 @@ def trainings_are_forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ca
     server = None if SHARED in os.environ else ForkServer()
     path = os.environ[SHARED] if server is None else str(server.path)
     start = client(path)
-    # What torchrun starts in the place of Python.
+    # torchrun starts this instead of Python.
     rank = tmp_path_factory.mktemp("fork") / "python"
     rank.write_text(f'#!/bin/sh\nexec {shlex.join(start)} "$@"\n')
     rank.chmod(0o755)

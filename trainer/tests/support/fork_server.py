@@ -3,7 +3,7 @@ of a process that has done them. All else is as it was: the arguments, the envir
 pytest-xdist's processes start so too.
 
     python fork_server.py SOCKET          # the process that forks; ends when its standard input does
-    python -I -S fork_client.py SOCKET …  # in the place of `python train_lora.py …`, or of `python -c …`
+    python -I -S fork_client.py SOCKET …  # instead of `python train_lora.py …` or `python -c …`
 """
 
 from __future__ import annotations
