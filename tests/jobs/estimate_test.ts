@@ -244,6 +244,21 @@ Deno.test("without a tokenizer, the token estimate is marked as such and contain
   assertEquals([time.seconds, cost.usd, memory.required_gb, memory.fits], [null, null, null, null]);
   assertStringIncludes(time.basis, "Unavailable");
   assertStringIncludes(memory.basis, "Unavailable");
+
+  // Short rows, to each of which the template adds a system prompt.
+  const answer = (content: string) => [{ role: "assistant", content }];
+  const pairs = Array.from({ length: 12 }, (_, i) =>
+    JSON.stringify({
+      input: { messages: [{ role: "user", content: `Where is parcel ${i}?` }] },
+      preferred_output: answer(`Parcel ${i} is on its way.`),
+      non_preferred_output: answer("As a language model I cannot know where a parcel is."),
+    }));
+  const short = await estimate(user, {
+    training_file: await upload(user, pairs.join("\n")),
+    method: { type: "dpo" },
+  });
+  const { low, high } = short.tokens.per_epoch;
+  assert(low < 1182 && 1182 < high, `SmolLM2's count, 1182, in ${low}–${high}`);
 });
 
 Deno.test("time, cost and memory are ranges based on the model's settings", async () => {
