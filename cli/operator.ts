@@ -58,7 +58,7 @@ export async function operator(
     case "owner":
       return owner(rest);
     case "api-key":
-      return await apiKey(rest);
+      return apiKey(rest);
     case "signup":
       return signup(rest);
     case "spend-cap":
@@ -82,7 +82,7 @@ function owner([email, ...rest]: string[]): string {
   });`;
 }
 
-async function apiKey([email, ...rest]: string[]): Promise<string> {
+function apiKey([email, ...rest]: string[]): string {
   rejectExtra(rest);
   const user = literal(address(email));
   const key = `tb_${randomBase64().replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "")}`;
@@ -92,7 +92,7 @@ async function apiKey([email, ...rest]: string[]): Promise<string> {
 Copy the key now: it is not shown again. Run this in the project's SQL editor:
 
 select tunebase_internal.store_owner_api_key(
-  ${user}, decode('${await sha256Hex(key)}', 'hex'), '${hint}'
+  ${user}, decode('${sha256Hex(key)}', 'hex'), '${hint}'
 );`;
 }
 

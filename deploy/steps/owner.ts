@@ -45,7 +45,7 @@ export const owner: Step = {
     );
     await supabase.execute(
       "select tunebase_internal.store_owner_api_key($1, decode($2, 'hex'), $3)",
-      [ownerEmail, await sha256Hex(secret), `${secret.slice(0, 6)}…${secret.slice(-4)}`],
+      [ownerEmail, sha256Hex(secret), `${secret.slice(0, 6)}…${secret.slice(-4)}`],
     );
   },
 };
@@ -88,7 +88,7 @@ async function existing(
   return {
     user: row?.user ?? false,
     project: row?.project ?? false,
-    key: apiKey !== undefined && (row?.keys.includes(await sha256Hex(apiKey)) ?? false),
+    key: apiKey !== undefined && (row?.keys.includes(sha256Hex(apiKey)) ?? false),
   };
 }
 

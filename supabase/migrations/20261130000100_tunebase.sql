@@ -3202,6 +3202,24 @@ as $$
   from tunebase.base_models where id = p_base_model
 $$;
 
+-- schemas/functions/inference/inference_reservation.sql
+-- The highest possible cost of a request, to reserve from the project's cap. p_request: {max_prompt_tokens, prompts, choices,
+-- max_completion_tokens}.
+create function tunebase_internal.inference_reservation(p_model jsonb, p_request jsonb) returns numeric
+language plpgsql stable set search_path = ''
+as $$
+declare
+  v_context constant bigint := (p_model ->> 'max_length')::bigint;
+begin
+  return tunebase_internal.inference_cost(
+    p_model ->> 'base_model',
+    least((p_request ->> 'max_prompt_tokens')::bigint, v_context * (p_request ->> 'prompts')::bigint),
+    (p_request ->> 'choices')::bigint * least(coalesce((p_request ->> 'max_completion_tokens')::bigint, v_context), v_context),
+    -- RunPod's limit for one request.
+    330
+  );
+end $$;
+
 -- schemas/functions/inference/inference_spend.sql
 -- The cost of a project's finished inference requests this month (UTC).
 create function tunebase_internal.inference_spend(p_project_id uuid) returns numeric
@@ -3215,7 +3233,8 @@ begin
 end $$;
 
 -- schemas/functions/inference/insert_inference_request.sql
--- Starts a request for an authorized project; see start_inference.
+-- Starts a request for an authorized project; see start_inference. Raises spend_cap_exceeded if its highest possible cost
+-- does not fit under the project's cap.
 create function tunebase_internal.insert_inference_request(
   p_project_id uuid, p_api_key_id uuid, p_user_id uuid, p_request jsonb
 ) returns jsonb
@@ -3223,15 +3242,18 @@ language plpgsql set search_path = ''
 as $$
 declare
   v_model jsonb := tunebase_internal.require_servable_model(p_project_id, p_request ->> 'model');
+  v_reserved numeric := tunebase_internal.inference_reservation(v_model, p_request);
   v_id uuid := tunebase_internal.uuid7();
 begin
   insert into tunebase.inference_requests (
     id, project_id, api_key_id, user_id, model, base_model, adapter_id, stream, reserved_usd
   ) values (
     v_id, p_project_id, p_api_key_id, p_user_id, p_request ->> 'model', v_model ->> 'base_model',
-    (v_model ->> 'adapter_id')::uuid, (p_request ->> 'stream')::boolean,
-    tunebase_internal.reserve_inference_spend(p_project_id, v_model, p_request)
+    (v_model ->> 'adapter_id')::uuid, (p_request ->> 'stream')::boolean, v_reserved
   );
+  if v_reserved > 0 then
+    perform tunebase_internal.require_spend_room(p_project_id, v_reserved, true);
+  end if;
   return v_model || jsonb_build_object('id', v_id, 'project_id', p_project_id);
 end $$;
 
@@ -3347,41 +3369,6 @@ begin
   );
 end $$;
 
--- schemas/functions/inference/reserve_inference_spend.sql
--- The highest possible cost of a request, to reserve from the project's cap. p_request: {max_prompt_tokens, prompts, choices,
--- max_completion_tokens}. Raises spend_cap_exceeded if it does not fit. Locks the project's row only if it has a cap and
--- the model has a price, so that two requests cannot reserve the same budget.
-create function tunebase_internal.reserve_inference_spend(p_project_id uuid, p_model jsonb, p_request jsonb) returns numeric
-language plpgsql set search_path = ''
-as $$
-declare
-  v_context constant bigint := (p_model ->> 'max_length')::bigint;
-  v_reserved constant numeric := tunebase_internal.inference_cost(
-    p_model ->> 'base_model',
-    least((p_request ->> 'max_prompt_tokens')::bigint, v_context * (p_request ->> 'prompts')::bigint),
-    (p_request ->> 'choices')::bigint * least(coalesce((p_request ->> 'max_completion_tokens')::bigint, v_context), v_context),
-    -- RunPod's limit for one request.
-    330
-  );
-  v_cap numeric;
-  v_spent numeric;
-begin
-  if v_reserved = 0 then
-    return 0;
-  end if;
-  select spend_cap_usd into v_cap from tunebase.projects
-  where id = p_project_id and spend_cap_usd is not null for no key update;
-  if found then
-    v_spent := tunebase_internal.project_spend(p_project_id);
-    if v_spent + v_reserved > v_cap then
-      perform tunebase_internal.raise_api_error('spend_cap_exceeded', jsonb_build_object(
-        'cap', v_cap, 'spent', round(v_spent, 4), 'reserved', round(v_reserved, 4), 'request', true
-      ));
-    end if;
-  end if;
-  return v_reserved;
-end $$;
-
 -- schemas/functions/inference/select_completions.sql
 -- The project's stored completions that match a filter: any of {model, metadata, created_after, created_before}, with times in
 -- Unix seconds.
@@ -3399,7 +3386,7 @@ $$;
 
 -- schemas/functions/inference/start_inference.sql
 -- Starts a request for a model: reserves its highest possible cost and records it. p_request: {model, stream, store} and the
--- fields of reserve_inference_spend. Returns the model (require_servable_model) with the request's id and project_id.
+-- fields of inference_reservation. Returns the model (require_servable_model) with the request's id and project_id.
 create function tunebase_internal.start_inference(p_caller jsonb, p_request jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -3431,11 +3418,12 @@ $$;
 
 -- schemas/functions/inference/unservable_reason.sql
 -- Why the operator's endpoint cannot serve a model; null if it can. p_training: the trainer's hyperparameters of its adapter;
--- null for a base model.
+-- null for a base model. plpgsql, because it caches its plan: language sql would plan it at every call.
 create function tunebase_internal.unservable_reason(p_base tunebase.base_models, p_training jsonb) returns text
-language sql immutable set search_path = ''
+language plpgsql immutable set search_path = ''
 as $$
-  select case
+begin
+  return case
     when p_base.inference_endpoint_id is null then format('This server has no inference endpoint for %s.', p_base.id)
     when p_training is null then null
     -- vLLM rejects such adapters, or loads them without their expert weights and gives wrong answers.
@@ -3450,8 +3438,8 @@ as $$
     when p_training ->> 'base_model' is distinct from p_base.source
       or p_training ->> 'base_revision' is distinct from p_base.revision then
       format('It was trained on a revision of %s other than the one that the endpoint serves.', p_base.id)
-  end
-$$;
+  end;
+end $$;
 
 -- schemas/functions/jobs/add_event.sql
 -- Appends to a job's log. Numbers have no gaps because taking one updates the job's row.
@@ -3517,7 +3505,10 @@ declare
   v_training_file uuid := (p_job ->> 'training_file')::uuid;
   v_validation_file uuid := (p_job ->> 'validation_file')::uuid;
   v_auto_start boolean := coalesce((p_job ->> 'auto_start')::boolean, true);
-  v_reserved numeric;
+  -- The high end of its cost estimate, at most its own cap.
+  v_reserved numeric := least(
+    coalesce(round((p_job #>> '{estimate,cost,usd,high}')::numeric, 4), 0), (p_job ->> 'spend_cap_usd')::numeric
+  );
   v_status text;
   v_messages text[];
 begin
@@ -3531,7 +3522,6 @@ begin
   if p_job ->> 'parent_model' is not null then
     perform tunebase_internal.lock_parent_model(v_project_id, p_job ->> 'parent_model');
   end if;
-  v_reserved := tunebase_internal.reserve_spend(v_project_id, p_job);
   v_messages := text 'Created fine-tuning job.'
     || array(select jsonb_array_elements_text(coalesce(p_job -> 'warnings', '[]')))
     || tunebase_internal.waiting_message(v_status);
@@ -3561,6 +3551,7 @@ begin
   if v_status = 'queued' then
     perform tunebase_internal.wake_scheduler();
   end if;
+  perform tunebase_internal.require_spend_room(v_project_id, v_reserved, false);
   return tunebase_internal.job_json(v_id);
 end $$;
 
@@ -3608,10 +3599,11 @@ begin
   end if;
   select count(*) into v_used from tunebase.jobs
   where project_id = new.project_id and tunebase_internal.is_open(status);
-  -- Creates lock the project and count again only near the limit, so that they run concurrently otherwise. 100 is more than
-  -- there are connections.
+  -- Creates wait for each other and count again only near the limit, so that they run concurrently otherwise. 100 is more
+  -- than there are connections. Not by the lock of the project's row: archive_project may wait for the one taken above, and
+  -- a lock behind it would wait for archive_project.
   if v_used > v_limit - 100 then
-    perform from tunebase.projects where id = new.project_id for no key update;
+    perform pg_advisory_xact_lock(hashtextextended('tunebase open jobs ' || new.project_id, 0));
     select count(*) into v_used from tunebase.jobs
     where project_id = new.project_id and tunebase_internal.is_open(status);
     if v_used >= v_limit then
@@ -4024,33 +4016,6 @@ begin
   return v_file.id;
 end $$;
 
--- schemas/functions/jobs/reserve_spend.sql
--- What to reserve for a new job: the high end of its cost estimate, at most its own cap. Raises spend_cap_exceeded if that
--- does not fit under the project's cap. Locks the project's row only if it has a cap, so that two jobs cannot reserve the
--- same budget.
-create function tunebase_internal.reserve_spend(p_project_id uuid, p_job jsonb) returns numeric
-language plpgsql set search_path = ''
-as $$
-declare
-  v_reserved numeric := least(
-    coalesce(round((p_job #>> '{estimate,cost,usd,high}')::numeric, 4), 0), (p_job ->> 'spend_cap_usd')::numeric
-  );
-  v_cap numeric;
-  v_spent numeric;
-begin
-  select spend_cap_usd into v_cap from tunebase.projects
-  where id = p_project_id and spend_cap_usd is not null for no key update;
-  if found then
-    v_spent := tunebase_internal.project_spend(p_project_id);
-    if v_spent + v_reserved > v_cap then
-      perform tunebase_internal.raise_api_error(
-        'spend_cap_exceeded', jsonb_build_object('cap', v_cap, 'spent', v_spent, 'reserved', v_reserved)
-      );
-    end if;
-  end if;
-  return v_reserved;
-end $$;
-
 -- schemas/functions/jobs/resume_job.sql
 -- Resumes a paused job (or one that is waiting to be started), or cancels a pause request.
 create function tunebase_internal.resume_job(p_caller jsonb, p_job_id uuid) returns jsonb
@@ -4383,12 +4348,13 @@ begin
 end $$;
 
 -- schemas/functions/models/base_model_json.sql
--- A base model for the API.
+-- A base model for the API. plpgsql, because it caches its plan.
 create function tunebase_internal.base_model_json(p_model tunebase.base_models) returns jsonb
-language sql stable set search_path = ''
+language plpgsql stable set search_path = ''
 as $$
-  select to_jsonb(p_model) || jsonb_build_object('servable_reason', tunebase_internal.unservable_reason(p_model, null))
-$$;
+begin
+  return to_jsonb(p_model) || jsonb_build_object('servable_reason', tunebase_internal.unservable_reason(p_model, null));
+end $$;
 
 -- schemas/functions/models/delete_model.sql
 -- Deletes a fine-tune of the project and orphans its files and those of its checkpoints. Raises model_in_use while an open
@@ -6345,6 +6311,33 @@ begin
     v_failed := v_failed + tunebase_internal.enforce_project_cap(v_project);
   end loop;
   return v_failed;
+end $$;
+
+-- schemas/functions/spend/require_spend_room.sql
+-- Raises spend_cap_exceeded if a reservation that this transaction has written does not fit under the project's cap.
+-- p_is_request: an inference request instead of a job. Call it last: two transactions cannot reserve the same budget, so the
+-- lock is held until the commit, and one project's reservations wait for each other. It is not the lock of the project's row,
+-- because foreign keys' checks lock that too, and archive_project could then wait for a transaction that waits for it.
+create function tunebase_internal.require_spend_room(p_project_id uuid, p_reserved numeric, p_is_request boolean) returns void
+language plpgsql set search_path = ''
+as $$
+declare
+  v_cap numeric;
+  v_spent numeric;
+begin
+  select spend_cap_usd into v_cap from tunebase.projects where id = p_project_id;
+  if v_cap is null then
+    return;
+  end if;
+  if p_reserved > 0 then
+    perform pg_advisory_xact_lock(hashtextextended('tunebase spend ' || p_project_id, 0));
+  end if;
+  v_spent := tunebase_internal.project_spend(p_project_id) - p_reserved;
+  if v_spent + p_reserved > v_cap then
+    perform tunebase_internal.raise_api_error('spend_cap_exceeded', jsonb_build_object(
+      'cap', v_cap, 'spent', round(v_spent, 4), 'reserved', round(p_reserved, 4), 'request', p_is_request
+    ));
+  end if;
 end $$;
 
 -- schemas/functions/spend/settle_unaffordable.sql

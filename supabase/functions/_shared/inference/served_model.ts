@@ -49,7 +49,7 @@ type SignedFile = NonNullable<InferenceToken["adapter"]>["files"][number];
 export async function serve(platform: Platform, started: StartedInference): Promise<ServedModel> {
   const { masterKey } = platform.settings;
   const { adapter, endpoint_id } = started;
-  const name = adapter === null ? baseModelName : await opaqueName(adapter);
+  const name = adapter === null ? baseModelName : opaqueName(adapter);
   const cacheSalt = deriveSecret(masterKey, `inference-cache/${started.project_id}`);
   const now = Math.floor(Date.now() / 1000);
   const claims: InferenceToken = {
@@ -72,9 +72,9 @@ export async function serve(platform: Platform, started: StartedInference): Prom
 }
 
 /** Immutable and never reused for other weights, because the engine's prefix cache is keyed by it. */
-async function opaqueName({ id, files }: NonNullable<StartedInference["adapter"]>): Promise<string> {
+function opaqueName({ id, files }: NonNullable<StartedInference["adapter"]>): string {
   const lines = files.map(({ path, sha256 }) => `${path}:${sha256}\n`).sort();
-  return `tb-${id.replaceAll("-", "")}-${(await sha256Hex(lines.join(""))).slice(0, 16)}`;
+  return `tb-${id.replaceAll("-", "")}-${sha256Hex(lines.join("")).slice(0, 16)}`;
 }
 
 async function signedFiles(

@@ -7,6 +7,7 @@ import { parseOrThrow } from "../../_shared/validation.ts";
 import { type CallbackContext, Writer } from "../context.ts";
 
 type Reply = z.infer<typeof VerifyReply>;
+const WriterDirective = Writer.pick({ directive: true });
 
 export async function verify(c: CallbackContext): Promise<Response> {
   const { db, supabase } = c.get("platform");
@@ -30,7 +31,7 @@ export async function verify(c: CallbackContext): Promise<Response> {
     db,
     "record_verified_file",
     { attempt_id, worker_id, fence, file },
-    Writer.pick({ directive: true }),
+    WriterDirective,
   );
   return c.json({ directive, verified: directive !== "stop", detail: null } satisfies Reply);
 }

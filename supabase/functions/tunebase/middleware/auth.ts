@@ -24,7 +24,7 @@ export function authenticate(settings: Settings): MiddlewareHandler<ApiEnv> {
     c.set(
       "caller",
       credential.startsWith("tb_")
-        ? { key_hash: await sha256Hex(credential) }
+        ? { key_hash: sha256Hex(credential) }
         : await user(credential, keys, settings, c.req.header("openai-project")),
     );
     await next();

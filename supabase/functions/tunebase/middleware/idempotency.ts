@@ -34,7 +34,7 @@ const StoredResponse = z.object({ status: z.number(), type: z.string(), body: z.
 export const recorded: MiddlewareHandler<ApiEnv> = async function recorded(c, next) {
   const key = keyOf(c);
   const request = {
-    key_hash: key === undefined ? null : await sha256Hex(key),
+    key_hash: key === undefined ? null : sha256Hex(key),
     hash: await hashBody(c, hashOf(c)),
     is_retry: Number(c.req.header("x-stainless-retry-count") ?? 0) >= 1,
   };
@@ -53,7 +53,7 @@ export const idempotent = (scope: Scope | null): MiddlewareHandler<ApiEnv> =>
     const requestHash = hash.isForm ? null : await hashBody(c, hash);
     const reserved = await rpc(db, "reserve_idempotency_key", {
       caller: callerAt(c),
-      key_hash: await sha256Hex(key),
+      key_hash: sha256Hex(key),
       request_hash: requestHash,
       lease_seconds: hash.isForm ? leaseSeconds.streamed : leaseSeconds.buffered,
       scope,

@@ -1,5 +1,5 @@
 -- Starts a request for a model: reserves its highest possible cost and records it. p_request: {model, stream, store} and the
--- fields of reserve_inference_spend. Returns the model (require_servable_model) with the request's id and project_id.
+-- fields of inference_reservation. Returns the model (require_servable_model) with the request's id and project_id.
 create function tunebase_internal.start_inference(p_caller jsonb, p_request jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$

@@ -1,9 +1,10 @@
 -- Why the operator's endpoint cannot serve a model; null if it can. p_training: the trainer's hyperparameters of its adapter;
--- null for a base model.
+-- null for a base model. plpgsql, because it caches its plan: language sql would plan it at every call.
 create function tunebase_internal.unservable_reason(p_base tunebase.base_models, p_training jsonb) returns text
-language sql immutable set search_path = ''
+language plpgsql immutable set search_path = ''
 as $$
-  select case
+begin
+  return case
     when p_base.inference_endpoint_id is null then format('This server has no inference endpoint for %s.', p_base.id)
     when p_training is null then null
     -- vLLM rejects such adapters, or loads them without their expert weights and gives wrong answers.
@@ -18,5 +19,5 @@ as $$
     when p_training ->> 'base_model' is distinct from p_base.source
       or p_training ->> 'base_revision' is distinct from p_base.revision then
       format('It was trained on a revision of %s other than the one that the endpoint serves.', p_base.id)
-  end
-$$;
+  end;
+end $$;

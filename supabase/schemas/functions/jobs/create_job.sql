@@ -10,7 +10,10 @@ declare
   v_training_file uuid := (p_job ->> 'training_file')::uuid;
   v_validation_file uuid := (p_job ->> 'validation_file')::uuid;
   v_auto_start boolean := coalesce((p_job ->> 'auto_start')::boolean, true);
-  v_reserved numeric;
+  -- The high end of its cost estimate, at most its own cap.
+  v_reserved numeric := least(
+    coalesce(round((p_job #>> '{estimate,cost,usd,high}')::numeric, 4), 0), (p_job ->> 'spend_cap_usd')::numeric
+  );
   v_status text;
   v_messages text[];
 begin
@@ -24,7 +27,6 @@ begin
   if p_job ->> 'parent_model' is not null then
     perform tunebase_internal.lock_parent_model(v_project_id, p_job ->> 'parent_model');
   end if;
-  v_reserved := tunebase_internal.reserve_spend(v_project_id, p_job);
   v_messages := text 'Created fine-tuning job.'
     || array(select jsonb_array_elements_text(coalesce(p_job -> 'warnings', '[]')))
     || tunebase_internal.waiting_message(v_status);
@@ -54,5 +56,6 @@ begin
   if v_status = 'queued' then
     perform tunebase_internal.wake_scheduler();
   end if;
+  perform tunebase_internal.require_spend_room(v_project_id, v_reserved, false);
   return tunebase_internal.job_json(v_id);
 end $$;

@@ -17,10 +17,11 @@ begin
   end if;
   select count(*) into v_used from tunebase.jobs
   where project_id = new.project_id and tunebase_internal.is_open(status);
-  -- Creates lock the project and count again only near the limit, so that they run concurrently otherwise. 100 is more than
-  -- there are connections.
+  -- Creates wait for each other and count again only near the limit, so that they run concurrently otherwise. 100 is more
+  -- than there are connections. Not by the lock of the project's row: archive_project may wait for the one taken above, and
+  -- a lock behind it would wait for archive_project.
   if v_used > v_limit - 100 then
-    perform from tunebase.projects where id = new.project_id for no key update;
+    perform pg_advisory_xact_lock(hashtextextended('tunebase open jobs ' || new.project_id, 0));
     select count(*) into v_used from tunebase.jobs
     where project_id = new.project_id and tunebase_internal.is_open(status);
     if v_used >= v_limit then

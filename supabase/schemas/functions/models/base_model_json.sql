@@ -1,6 +1,7 @@
--- A base model for the API.
+-- A base model for the API. plpgsql, because it caches its plan.
 create function tunebase_internal.base_model_json(p_model tunebase.base_models) returns jsonb
-language sql stable set search_path = ''
+language plpgsql stable set search_path = ''
 as $$
-  select to_jsonb(p_model) || jsonb_build_object('servable_reason', tunebase_internal.unservable_reason(p_model, null))
-$$;
+begin
+  return to_jsonb(p_model) || jsonb_build_object('servable_reason', tunebase_internal.unservable_reason(p_model, null));
+end $$;

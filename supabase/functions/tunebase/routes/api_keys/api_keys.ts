@@ -42,7 +42,7 @@ async function createApiKey(c: ApiContext): Promise<Response> {
       expires_at: time(body.expires_at),
       hint: `${key.slice(0, 6)}…${key.slice(-4)}`,
     },
-    hash: await sha256Hex(key),
+    hash: sha256Hex(key),
   }, ApiKeyRow);
   c.header("cache-control", "no-store");
   c.set("version", row.version);

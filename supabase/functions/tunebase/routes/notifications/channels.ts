@@ -22,6 +22,10 @@ export const Create = strictObject({
   event_types: types.default([...notificationEventTypes]),
 });
 export const Update = strictObject({ event_types: types.optional(), enabled: z.boolean().optional() });
+const WholeChannelRow = ChannelRow.extend({
+  kind: z.enum(channelKinds),
+  encrypted_url: z.string().nullable(),
+});
 
 /** POST /notification_channels `{kind, target, event_types?}`. A Slack URL is stored encrypted and never shown again. */
 async function createChannel(c: ApiContext): Promise<Response> {
@@ -75,7 +79,7 @@ async function testChannel(c: ApiContext): Promise<Response> {
     db,
     "test_notification_channel",
     { caller: c.get("caller"), id: channelId(c) },
-    ChannelRow.extend({ kind: z.enum(channelKinds), encrypted_url: z.string().nullable() }),
+    WholeChannelRow,
   );
   const message = {
     level: "info" as const,
