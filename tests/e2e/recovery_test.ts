@@ -7,7 +7,7 @@ import { ended, type Job, startTrainingStack } from "./training_stack.ts";
 
 const forks = await startForkServer();
 const { home, stack, openai, create, until } = await startTrainingStack("recovery", {
-  TUNEBASE_LEASE_SECONDS: "6",
+  TUNEBASE_LEASE_SECONDS: "20", // other tests keep the machine busy
   TUNEBASE_CHECKPOINT_SECONDS: "1",
 }, { TUNEBASE_TRAIN_COMMAND: forks.command });
 Deno.test.afterAll(() => forks.stop());

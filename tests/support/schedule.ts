@@ -13,6 +13,7 @@ const known = [
   "tests/fuzz/fuzz_test.ts",
   "tests/bench/bench_test.ts",
   "tests/e2e/training_test.ts",
+  "tests/e2e/recovery_test.ts",
   "tests/e2e/deploy_test.ts",
   "tests/deploy/deploy_test.ts",
   "tests/dashboard",
