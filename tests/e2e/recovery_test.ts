@@ -23,7 +23,7 @@ async function trainer(): Promise<number | undefined> {
 
 // @proves report-cancel-did-nothing, others-fast-cancel
 Deno.test("cancelling stops the training within seconds", async () => {
-  const created = await create(200, { n_epochs: 20, batch_size: 4 });
+  const created = await create(200, { n_epochs: 20, batch_size: 2 });
   await until(created.id, training);
   const pid = await trainer();
   assert(pid !== undefined);
@@ -52,7 +52,7 @@ const messages = async (id: string) => {
 
 // @proves lost-worker
 Deno.test("a job resumes from its checkpoints after its training and worker are killed and it is paused", async () => {
-  const created = await create(12, { n_epochs: 4, batch_size: 6, lora_rank: 8, lora_alpha: 16 });
+  const created = await create(6, { n_epochs: 4, batch_size: 3, lora_rank: 8, lora_alpha: 16 });
 
   const outcomes = async () => {
     const rows = await stack.sql<{ outcome: string | null }[]>`

@@ -82,9 +82,15 @@ Deno.test("DPO trains a real model from an earlier fine-tune and scores its esti
   const answer = (content: string) => [{ role: "assistant", content }];
   const rows = Array.from({ length: 12 }, (_, i) =>
     JSON.stringify({
-      input: { messages: [{ role: "user", content: `Where is parcel ${i}?` }] },
+      // With a system prompt, because the template would add a longer one.
+      input: {
+        messages: [{ role: "system", content: "Be brief." }, {
+          role: "user",
+          content: `Where is parcel ${i}?`,
+        }],
+      },
       preferred_output: answer(`Parcel ${i} is on its way.`),
-      non_preferred_output: answer("As a language model I cannot know where a parcel is."),
+      non_preferred_output: answer("I cannot know that."),
     }));
   const file = await openai.files.create({
     file: new File([rows.join("\n")], "pairs.jsonl"),
