@@ -117,9 +117,12 @@ try {
           await checks();
           await pythonChecks();
         }),
-        pythonTests(),
+        trainerTests(),
       ]);
-      await denoTests("kill -9 of every part", eachAlone([needsQuiet]), 1);
+      await Promise.all([
+        denoTests("kill -9 of every part", eachAlone([needsQuiet]), 1),
+        inferenceTests(), // one process, which leaves it most of the machine
+      ]);
       await recordDurations(durations);
     }
   }
@@ -130,23 +133,25 @@ if (Deno.args.includes("--slowest")) console.log(`\n${slowest(durations)}`);
 console.log(`\n${total.passed} passed, ${total.failed} failed`);
 Deno.exit(total.failed === 0 ? 0 : 1);
 
-async function pythonTests(): Promise<void> {
-  const pytest = [bin("python"), "-m", "pytest", "-q", "-p", "no:cacheprovider"];
+async function trainerTests(): Promise<void> {
+  // Two at once, each on one core.
+  await pytest("pytest", ["-n", "2", "--dist", "loadfile"], trainer);
+}
+
+async function inferenceTests(): Promise<void> {
+  const args = ["-c", "pyproject.toml", "tests", "../tests/inference"];
+  await pytest("pytest, the inference worker and its emulator", args, join(root, "inference"));
+}
+
+async function pytest(name: string, args: string[], cwd: string): Promise<void> {
   const env = {
     TUNEBASE_MODEL_CACHE: join(cache, "models"),
     // More threads are no faster alone. With the Deno tests running, they wait for each other at every small
     // matrix: one-second tests took 30.
     OMP_NUM_THREADS: "1",
   };
-  // Two at once, each on one core.
-  await step("pytest", [...pytest, "-n", "2", "--dist", "loadfile"], trainer, pytestCount, env);
-  await step(
-    "pytest, the inference worker and its emulator",
-    [...pytest, "-c", "pyproject.toml", "tests", "../tests/inference"],
-    join(root, "inference"),
-    pytestCount,
-    env,
-  );
+  const command = [bin("python"), "-m", "pytest", "-q", "-p", "no:cacheprovider", ...args];
+  await step(name, command, cwd, pytestCount, env);
 }
 
 /** Each file in a process of its own. */
