@@ -22,6 +22,16 @@ Runs random commands with fault injection, and checks every promise after every 
 
 Writes .tunebase/chaos.json. Exit status 1 if a promise was broken.`;
 
+/** The keys of chaos.json by kind of problem. */
+const counters: Record<string, string> = {
+  lost: "lost",
+  duplicate: "doubled",
+  metric_twice: "doubled",
+  wrong_terminal: "wrong_terminal",
+  event_gap: "event_gaps",
+  notification_lost: "notifications_owed_lost",
+};
+
 /** Commands per run: enough for some thirty jobs to complete. */
 const stepsPerRun = 500;
 
@@ -42,8 +52,10 @@ const wanted = whole("steps", values.steps, 10_000);
 const seed = whole("seed", values.seed, Date.now() % 2 ** 32);
 const shrinkSeconds = whole("shrink", values.shrink, 120);
 
-const server = await startTestPostgres("chaos");
-Deno.env.set("TUNEBASE_TEST_DB_URL", server.url);
+/** The tests' own server, if this runs within a test. */
+const given = Deno.env.get("TUNEBASE_TEST_DB_URL");
+const server = given === undefined ? await startTestPostgres("chaos") : null;
+if (server !== null) Deno.env.set("TUNEBASE_TEST_DB_URL", server.url);
 let failed: SimulationResult | null = null;
 try {
   const begin = performance.now();
@@ -91,7 +103,7 @@ try {
     } else console.log(failed.trace.slice(-60).join("\n"));
   }
 } finally {
-  await server.stop();
+  await server?.stop();
 }
 Deno.exit(failed === null ? 0 : 1);
 
@@ -118,16 +130,6 @@ async function* runAll(runs: { seed: number; count: number }[]): AsyncGenerator<
     for (const thread of threads) thread.terminate();
   }
 }
-
-/** The keys of chaos.json by kind of problem. */
-const counters: Record<string, string> = {
-  lost: "lost",
-  duplicate: "doubled",
-  metric_twice: "doubled",
-  wrong_terminal: "wrong_terminal",
-  event_gap: "event_gaps",
-  notification_lost: "notifications_owed_lost",
-};
 
 /** Counts problems by the keys of chaos.json. */
 function counts(problems: string[]): Record<string, number> {
