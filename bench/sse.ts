@@ -4,6 +4,7 @@
  */
 import { startFunction } from "../local/emulators/functions/mod.ts";
 import { join } from "../local/paths.ts";
+import { sha256Hex } from "../supabase/functions/_shared/secrets.ts";
 import { FakeWorker } from "../tests/support/fake_worker.ts";
 import { holdAttempts } from "./attempts.ts";
 import { percentile, type RawMeasurement, type Size } from "./results.ts";
@@ -18,6 +19,8 @@ const sizes = {
 const reportsPerSecond = 10;
 const limitMs = 1000;
 const mostConnections = 2;
+/** The API's limit. */
+const streamsPerKey = 20;
 
 export async function sse(log: (line: string) => void, size: Size): Promise<RawMeasurement[]> {
   const { jobs, streams, idleSeconds, seconds } = sizes[size];
@@ -25,6 +28,7 @@ export async function sse(log: (line: string) => void, size: Size): Promise<RawM
   try {
     const held = await holdAttempts(bench, jobs);
     const ids = await jobIds(bench);
+    const keys = await createKeys(bench, Math.ceil(streams / streamsPerKey));
     const workers = held.map(({ id, workerId, fence }) => {
       const worker = new FakeWorker(bench.stack, id, workerId);
       worker.fence = fence;
@@ -37,7 +41,7 @@ export async function sse(log: (line: string) => void, size: Size): Promise<RawM
     try {
       for (let n = 0; n < streams; n++) {
         const job = ids.get(held[n % jobs]?.id ?? "") ?? "";
-        listeners.push(await Listener.open(edge.port, job, bench.openai.apiKey ?? ""));
+        listeners.push(await Listener.open(edge.port, job, keys[n % keys.length] ?? ""));
       }
       await until("every stream to be open", 30, () => listeners.every(({ isOpen }) => isOpen));
       await new Promise((resolve) => setTimeout(resolve, idleSeconds * 1000));
@@ -95,6 +99,18 @@ async function jobIds({ stack: { sql } }: BenchStack): Promise<Map<string, strin
   return new Map(rows.map(({ id, job_id }) => [id, `ftjob-${job_id.replaceAll("-", "")}`]));
 }
 
+/** Creates API keys of the one project. */
+async function createKeys({ stack: { sql } }: BenchStack, count: number): Promise<string[]> {
+  const keys = Array.from({ length: count }, () => `tb_${crypto.randomUUID()}`);
+  for (const key of keys) {
+    await sql`
+      select tunebase_internal.insert_api_key(id, '{"name": "bench", "scopes": ["jobs:read"], "hint": "tb_"}',
+        decode(${sha256Hex(key)}, 'hex'))
+      from tunebase.projects`;
+  }
+  return keys;
+}
+
 /** API connections opened after `before`: those of this process, not the stack's. */
 async function open({ stack: { sql } }: BenchStack, before: Date): Promise<number> {
   const [row] = await sql<{ count: number }[]>`
@@ -131,6 +147,7 @@ class Listener {
       const now = performance.now();
       this.#rest += text.decode(buffer.subarray(0, count), { stream: true });
       this.isOpen ||= this.#rest.startsWith("HTTP/1.1 200");
+      if (!this.isOpen) throw new Error(`a stream was rejected: ${this.#rest.slice(0, 500)}`);
       const lines = this.#rest.split("\n");
       this.#rest = lines.pop() ?? "";
       for (const line of lines) {
