@@ -3,7 +3,7 @@ import { assertEquals, assertStringIncludes } from "#assert";
 import { fromFileUrl } from "../../local/paths.ts";
 import { runSimulation } from "./run.ts";
 
-// @proves accepted-job-ends: every promise holds after each command of a random run with a fixed seed
+// @proves accepted-job-ends
 Deno.test("task chaos runs random commands with a fixed seed, and every promise holds after each of them", async () => {
   const main = fromFileUrl(new URL("./main.ts", import.meta.url));
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
