@@ -53,6 +53,24 @@ Deno.test("an isolate at its soft CPU limit accepts no new requests and finishes
   await until("the end of the retired isolate", isGone(run.edge, first));
 });
 
+Deno.test("a retired isolate finishes its stream although another one was dropped in the middle of a read", async () => {
+  await using run = await started({ softCpuMs: 300 });
+  const dropped = (await run.ask("stream")).body?.getReader();
+  await dropped?.read();
+  const waiting = dropped?.read();
+  await new Promise((resolve) => setTimeout(resolve, 5)); // until it waits for the next chunk
+  await dropped?.cancel();
+  await waiting;
+  const kept = (await run.ask("stream")).body?.getReader();
+  const first = await run.text("burn?ms=500");
+  await until("the takeover", async () => await run.text("pid") !== first);
+  // Half a second, in which it would be killed if it had nothing in flight.
+  for (let chunks = 0; chunks < 25; chunks++) assertEquals((await kept?.read())?.done, false);
+  assert(run.edge.pids().includes(Number(first)), "the retired isolate serves the stream");
+  await kept?.cancel();
+  await until("the end of the retired isolate", isGone(run.edge, first));
+});
+
 Deno.test("the next isolate starts before the soft limit is reached, so no request waits", async () => {
   await using run = await started({ softCpuMs: 1000 });
   const first = await run.text("burn?ms=600");

@@ -167,9 +167,15 @@ export class Isolate {
   }
 }
 
-/** Passes the bytes through; calls `ended` once, when they were read, dropped or interrupted. */
-function watched(body: ReadableStream<Uint8Array<ArrayBuffer>>, ended: () => void): ReadableStream {
+/** Passes the bytes through; calls `onEnd` once, when they were read, dropped or interrupted. */
+function watched(body: ReadableStream<Uint8Array<ArrayBuffer>>, onEnd: () => void): ReadableStream {
   const reader = body.getReader();
+  // Dropping a body also ends the read that waits for its next bytes.
+  let isOver = false;
+  const ended = () => {
+    if (!isOver) onEnd();
+    isOver = true;
+  };
   return new ReadableStream({
     async pull(controller) {
       try {
