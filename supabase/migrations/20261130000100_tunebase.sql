@@ -3599,11 +3599,10 @@ begin
   end if;
   select count(*) into v_used from tunebase.jobs
   where project_id = new.project_id and tunebase_internal.is_open(status);
-  -- Creates wait for each other and count again only near the limit, so that they run concurrently otherwise. 100 is more
-  -- than there are connections. Not by the lock of the project's row: archive_project may wait for the one taken above, and
-  -- a lock behind it would wait for archive_project.
+  -- Creates lock the project and count again only near the limit, so that they run concurrently otherwise. 100 is more than
+  -- there are connections.
   if v_used > v_limit - 100 then
-    perform pg_advisory_xact_lock(hashtextextended('tunebase open jobs ' || new.project_id, 0));
+    perform from tunebase.projects where id = new.project_id for no key update;
     select count(*) into v_used from tunebase.jobs
     where project_id = new.project_id and tunebase_internal.is_open(status);
     if v_used >= v_limit then
@@ -6316,9 +6315,8 @@ end $$;
 -- schemas/functions/spend/require_spend_room.sql
 -- Raises spend_cap_exceeded if a reservation that this transaction has written does not fit under the project's cap.
 -- p_is_request: an inference request instead of a job. Call it last: its lock is held until the commit, so that two
--- transactions cannot reserve the same budget, and one project's reservations wait for each other. It is not the lock of the
--- project's row, because checks of foreign keys lock that too, and archive_project could then wait for a transaction that
--- waits for it.
+-- transactions cannot reserve the same budget, and one project's reservations wait for each other. A lock of its own, so
+-- that nothing else does.
 create function tunebase_internal.require_spend_room(p_project_id uuid, p_reserved numeric, p_is_request boolean) returns void
 language plpgsql set search_path = ''
 as $$

@@ -17,11 +17,10 @@ begin
   end if;
   select count(*) into v_used from tunebase.jobs
   where project_id = new.project_id and tunebase_internal.is_open(status);
-  -- Creates wait for each other and count again only near the limit, so that they run concurrently otherwise. 100 is more
-  -- than there are connections. Not by the lock of the project's row: archive_project may wait for the one taken above, and
-  -- a lock behind it would wait for archive_project.
+  -- Creates lock the project and count again only near the limit, so that they run concurrently otherwise. 100 is more than
+  -- there are connections.
   if v_used > v_limit - 100 then
-    perform pg_advisory_xact_lock(hashtextextended('tunebase open jobs ' || new.project_id, 0));
+    perform from tunebase.projects where id = new.project_id for no key update;
     select count(*) into v_used from tunebase.jobs
     where project_id = new.project_id and tunebase_internal.is_open(status);
     if v_used >= v_limit then

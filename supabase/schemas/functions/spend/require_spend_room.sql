@@ -1,8 +1,7 @@
 -- Raises spend_cap_exceeded if a reservation that this transaction has written does not fit under the project's cap.
 -- p_is_request: an inference request instead of a job. Call it last: its lock is held until the commit, so that two
--- transactions cannot reserve the same budget, and one project's reservations wait for each other. It is not the lock of the
--- project's row, because checks of foreign keys lock that too, and archive_project could then wait for a transaction that
--- waits for it.
+-- transactions cannot reserve the same budget, and one project's reservations wait for each other. A lock of its own, so
+-- that nothing else does.
 create function tunebase_internal.require_spend_room(p_project_id uuid, p_reserved numeric, p_is_request boolean) returns void
 language plpgsql set search_path = ''
 as $$
