@@ -328,6 +328,31 @@ Deno.test("a request that may exceed the project's spend cap is rejected before 
   await call(other);
 });
 
+// @proves spend-cap
+Deno.test("concurrent requests cannot exceed the cap", async () => {
+  const other = await tunebase.user();
+  // A request reserves more than half of it.
+  await sql`update tunebase.projects set spend_cap_usd = 0.006 where id = ${other.projectId}`;
+  inference.answer = ok;
+  const first = { model: base, stream: false, prompts: 1, choices: 1, max_prompt_tokens: 1000 };
+  const second = await sql.begin(async (transaction) => {
+    await transaction`select tunebase_internal.insert_inference_request(
+      ${other.projectId}, null, null, ${sql.json(first)})`;
+    const outcome = call(other).then(() => "answered", (error: OpenAI.APIError) => error.code);
+    await Promise.race([outcome, waitsForLock()]);
+    return { outcome };
+  });
+  assertEquals(await second.outcome, "spend_cap_exceeded");
+});
+
+async function waitsForLock(): Promise<void> {
+  for (let i = 0; i < 250; i++) {
+    const waiting = await sql`select 1 from pg_locks where locktype = 'advisory' and not granted`;
+    if (waiting.length > 0) return;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
 Deno.test("a request is charged once even if it is finished twice, and is free if its process died", async () => {
   const other = await tunebase.user();
   inference.answer = ok;
