@@ -1,5 +1,6 @@
 /** One process that serves an edge function. `mod.ts` decides when to start, retire and kill it. */
 import { freePort, root } from "../../state_dir.ts";
+import { watched } from "../watched_body.ts";
 import { runtimePath } from "./control_path.ts";
 import type { IsolateLimits } from "./limits.ts";
 import { fromFileUrl, join } from "../../paths.ts";
@@ -165,34 +166,6 @@ export class Isolate {
     if (body === null) this.inFlight -= 1;
     return new Response(body, { status, headers: answer.headers });
   }
-}
-
-/** Passes the bytes through; calls `onEnd` once, when they were read, dropped or interrupted. */
-function watched(body: ReadableStream<Uint8Array<ArrayBuffer>>, onEnd: () => void): ReadableStream {
-  const reader = body.getReader();
-  // Dropping a body also ends the read that waits for its next bytes.
-  let isOver = false;
-  const ended = () => {
-    if (!isOver) onEnd();
-    isOver = true;
-  };
-  return new ReadableStream({
-    async pull(controller) {
-      try {
-        const { done, value } = await reader.read();
-        if (!done) return controller.enqueue(value);
-        ended();
-        controller.close();
-      } catch (error) {
-        ended();
-        controller.error(error);
-      }
-    },
-    async cancel(reason) {
-      ended();
-      await reader.cancel(reason);
-    },
-  }, { highWaterMark: 0 });
 }
 
 /** User and system time of all threads so far, in milliseconds; 0 if the process has ended. */

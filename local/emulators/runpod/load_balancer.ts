@@ -7,6 +7,7 @@
  */
 import { abortable } from "../../../supabase/functions/_shared/abortable.ts";
 import { pause } from "../../stack/processes.ts";
+import { once, watched } from "../watched_body.ts";
 import { Worker, type WorkerOptions } from "./worker.ts";
 
 export interface LoadBalancerOptions {
@@ -184,7 +185,7 @@ export function createLoadBalancer(options: LoadBalancerOptions): LoadBalancer {
         done();
         return new Response(null, { status, headers: passed });
       }
-      return new Response(watched(answer.body, done, ended), { status, headers: passed });
+      return new Response(watched(answer.body, done), { status, headers: passed });
     } catch (error) {
       done();
       if (ended.signal.reason === "timeout") {
@@ -254,47 +255,12 @@ async function readBody(
   return whole;
 }
 
-/** Passes the bytes through. If the reader cancels, so is the request to the worker, which ends the generation. */
-function watched(
-  body: ReadableStream<Uint8Array<ArrayBuffer>>,
-  done: () => void,
-  request: AbortController,
-): ReadableStream<Uint8Array<ArrayBuffer>> {
-  const reader = body.getReader();
-  return new ReadableStream({
-    async pull(controller) {
-      try {
-        const chunk = await reader.read();
-        if (!chunk.done) return controller.enqueue(chunk.value);
-        done();
-        controller.close();
-      } catch (error) {
-        done();
-        controller.error(error);
-      }
-    },
-    cancel() {
-      done();
-      request.abort("the client has disconnected");
-    },
-  }, { highWaterMark: 0 });
-}
-
 /** A response like those of the proxies in front of RunPod. */
 function html(status: number, title: string): Response {
   return new Response(`<html><head><title>${status} ${title}</title></head><body>${title}</body></html>`, {
     status,
     headers: { "content-type": "text/html; charset=UTF-8" },
   });
-}
-
-function once(work: () => void): () => void {
-  let called = false;
-  return () => {
-    if (called) return;
-    called = true;
-    work();
-  };
 }
 
 function freePort(): number {
