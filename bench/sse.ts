@@ -4,6 +4,7 @@
  */
 import { startFunction } from "../local/emulators/functions/mod.ts";
 import { join } from "../local/paths.ts";
+import { maxStreams } from "../supabase/functions/tunebase/routes/jobs/events.ts";
 import { sha256Hex } from "../supabase/functions/_shared/secrets.ts";
 import { FakeWorker } from "../tests/support/fake_worker.ts";
 import { holdAttempts } from "./attempts.ts";
@@ -19,8 +20,6 @@ const sizes = {
 const reportsPerSecond = 10;
 const limitMs = 1000;
 const mostConnections = 2;
-/** The API's limit. */
-const streamsPerKey = 20;
 
 export async function sse(log: (line: string) => void, size: Size): Promise<RawMeasurement[]> {
   const { jobs, streams, idleSeconds, seconds } = sizes[size];
@@ -28,7 +27,7 @@ export async function sse(log: (line: string) => void, size: Size): Promise<RawM
   try {
     const held = await holdAttempts(bench, jobs);
     const ids = await jobIds(bench);
-    const keys = await createKeys(bench, Math.ceil(streams / streamsPerKey));
+    const keys = await createKeys(bench, Math.ceil(streams / maxStreams));
     const workers = held.map(({ id, workerId, fence }) => {
       const worker = new FakeWorker(bench.stack, id, workerId);
       worker.fence = fence;

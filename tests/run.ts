@@ -42,6 +42,7 @@ const durations = new Map<string, number>();
 
 /** Runs after all others, because its leases are the shortest, which expire on a busy machine. */
 const needsQuiet = "tests/e2e/kill_test.ts";
+
 /** Deno tests wait as often as they compute: one process more than cores. */
 const workers = Math.min(navigator.hardwareConcurrency, 5) + 1;
 

@@ -265,12 +265,12 @@ function toPublic(plan: TrainingHyperparameters, rate: Rate): PublicHyperparamet
 }
 
 /** Once, because zod compiles a schema at its first use: per request, that took a fifth of a create's CPU time. */
-const SomeHyperparameters = TrainingHyperparameters.partial();
+const PartialHyperparameters = TrainingHyperparameters.partial();
 const Fields = z.record(z.string(), z.unknown());
 
 /** The defaults that the operator has set, without those that the schema fills in. */
 function operatorsDefaults(model: BaseModelRow): Partial<TrainingHyperparameters> {
   const set = Fields.parse(model.defaults);
-  const checked = parseOrThrow(SomeHyperparameters, set);
+  const checked = parseOrThrow(PartialHyperparameters, set);
   return Object.fromEntries(Object.entries(checked).filter(([name]) => name in set));
 }

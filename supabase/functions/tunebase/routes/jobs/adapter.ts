@@ -15,7 +15,7 @@ import { defineRoute } from "../define.ts";
 
 /** A download continues after its URL has expired. */
 const urlSeconds = 900;
-const WholeCheckpointRow = CheckpointRow.extend({ prefix: z.string() });
+const CheckpointWithPrefix = CheckpointRow.extend({ prefix: z.string() });
 
 async function getAdapter(c: ApiContext): Promise<Response> {
   const id = pathId("job", c.req.param("id"), "job_not_found");
@@ -43,7 +43,7 @@ async function getCheckpointAdapter(c: ApiContext): Promise<Response> {
     caller: c.get("caller"),
     job_id: id,
     checkpoint_id: pathId("checkpoint", c.req.param("checkpoint"), "checkpoint_not_found"),
-  }, WholeCheckpointRow);
+  }, CheckpointWithPrefix);
   const files = await withDownloadUrls(c, row.prefix, z.array(ArtifactFile).parse(row.files));
   const below = `checkpoints/${row.step}/`;
   const { id: checkpoint_id, fine_tuned_model_checkpoint, step_number } = renderCheckpoint(row);

@@ -25,7 +25,7 @@ import { defineRoute } from "../define.ts";
 const streamMs = { min: 60_000, max: 70_000 };
 const keepAliveMs = 15_000;
 /** Per caller and isolate. Each stream uses memory while it is open, and isolates have 256 MB. */
-const maxStreams = 20;
+export const maxStreams = 20;
 const streams = new Map<string, number>();
 
 /** `message`: the log without metrics. Streams contain both. */

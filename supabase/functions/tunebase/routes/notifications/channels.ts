@@ -22,7 +22,7 @@ export const Create = strictObject({
   event_types: types.default([...notificationEventTypes]),
 });
 export const Update = strictObject({ event_types: types.optional(), enabled: z.boolean().optional() });
-const WholeChannelRow = ChannelRow.extend({
+const ChannelToTest = ChannelRow.extend({
   kind: z.enum(channelKinds),
   encrypted_url: z.string().nullable(),
 });
@@ -79,7 +79,7 @@ async function testChannel(c: ApiContext): Promise<Response> {
     db,
     "test_notification_channel",
     { caller: c.get("caller"), id: channelId(c) },
-    WholeChannelRow,
+    ChannelToTest,
   );
   const message = {
     level: "info" as const,
