@@ -338,7 +338,7 @@ Deno.test("concurrent requests cannot exceed the cap", async () => {
   const second = await sql.begin(async (transaction) => {
     await transaction`select tunebase_internal.insert_inference_request(
       ${other.projectId}, null, null, ${sql.json(first)})`;
-    const outcome = call(other).then(() => "answered", (error: OpenAI.APIError) => error.code);
+    const outcome = call(other).then(() => "answered", ({ code }: { code: string }) => code);
     await Promise.race([outcome, waitsForLock()]);
     return { outcome };
   });
