@@ -13,7 +13,7 @@ declare
 begin
   select * into v_parent from tunebase.adapters
   where name = p_model and project_id = v_project_id and deleted_at is null;
-  v_model := tunebase_internal.require_base_model(p_caller, coalesce(v_parent.base_model, p_model), 'jobs:write');
+  v_model := tunebase_internal.require_base_model(coalesce(v_parent.base_model, p_model));
   perform tunebase_internal.require_training_file(v_project_id, p_training_file, 'training_file');
   if p_validation_file is not null then
     perform tunebase_internal.require_training_file(v_project_id, p_validation_file, 'validation_file');

@@ -13,7 +13,7 @@ begin
   where name = p_name and project_id = v_project_id and deleted_at is null
   returning * into v_adapter;
   if not found then
-    perform tunebase_internal.require_base_model(p_caller, p_name, 'jobs:write');
+    perform tunebase_internal.require_base_model(p_name);
     perform tunebase_internal.raise_api_error('model_not_own', jsonb_build_object('model', p_name));
   end if;
   if exists (

@@ -11,5 +11,5 @@ begin
   if found then
     return jsonb_build_object('own', tunebase_internal.fine_tune_json(v_adapter));
   end if;
-  return jsonb_build_object('offered', tunebase_internal.require_base_model(p_caller, p_name, 'models:read'));
+  return jsonb_build_object('offered', tunebase_internal.require_base_model(p_name));
 end $$;

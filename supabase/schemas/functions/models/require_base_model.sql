@@ -1,10 +1,10 @@
-create function tunebase_internal.require_base_model(p_caller jsonb, p_id text, p_scope text) returns jsonb
-language plpgsql security definer set search_path = ''
+-- An enabled base model for the API. Raises model_not_found.
+create function tunebase_internal.require_base_model(p_id text) returns jsonb
+language plpgsql set search_path = ''
 as $$
 declare
   v_model tunebase.base_models;
 begin
-  perform tunebase_internal.authorize(p_caller, p_scope);
   select * into v_model from tunebase.base_models where id = p_id and enabled;
   if not found then
     perform tunebase_internal.raise_api_error('model_not_found', jsonb_build_object(
