@@ -1,6 +1,7 @@
 /**
  * POST /fine_tuning/jobs per second, compared with pgbench calling the same two SQL functions and with pgbench inserting
- * the same rows into copies of the tables without triggers and foreign keys, and the spread of its latency. Measures only the API's process: a server that does nothing receives its scheduler wake-ups.
+ * the same rows into copies of the tables without triggers and foreign keys, and the spread of its latency. Measures only
+ * the API's process: a server in the scheduler's place receives its wake-ups.
  */
 import { startFunction } from "../local/emulators/functions/mod.ts";
 import { join } from "../local/paths.ts";
@@ -15,6 +16,8 @@ const sizes = {
   full: { warmupSeconds: 2, roundSeconds: 4, rounds: 5 },
   short: { warmupSeconds: 0.05, roundSeconds: 0.2, rounds: 1 },
 };
+/** A tick that dispatches one job (dispatch_latency). The API's next wake-up waits for it. */
+const tickMs = 15;
 const model = "SmolLM2-135M-Instruct";
 
 export async function createJobs(log: (line: string) => void, size: Size): Promise<RawMeasurement[]> {
@@ -23,7 +26,10 @@ export async function createJobs(log: (line: string) => void, size: Size): Promi
   const bench = await startBenchStack({ cronSeconds: 3600 });
   const sink = Deno.serve(
     { hostname: "127.0.0.1", port: 0, onListen: () => {} },
-    () => Response.json({}, { status: 202 }),
+    async () => {
+      await new Promise((resolve) => setTimeout(resolve, tickMs));
+      return Response.json({});
+    },
   );
   try {
     // The first create counts the file's tokens, which are cached.

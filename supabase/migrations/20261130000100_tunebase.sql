@@ -2048,7 +2048,9 @@ begin
       'name', v_parent.name, 'hyperparameters', v_parent.manifest -> 'hyperparameters'
     ) end,
     'training', tunebase_internal.get_token_sample(p_training_file, v_model ->> 'tokenizer'),
-    'validation', tunebase_internal.get_token_sample(p_validation_file, v_model ->> 'tokenizer')
+    'validation', case when p_validation_file is not null then
+      tunebase_internal.get_token_sample(p_validation_file, v_model ->> 'tokenizer')
+    end
   );
 end $$;
 
@@ -3512,8 +3514,11 @@ declare
   v_status text;
   v_messages text[];
 begin
-  if exists (select from tunebase.jobs where id = v_id and project_id = v_project_id) then
-    return tunebase_internal.job_json(v_id);
+  -- Nested: with null, Postgres plans the query again at every call, because an empty plan is cheaper than a cached one.
+  if v_id is not null then
+    if exists (select from tunebase.jobs where id = v_id and project_id = v_project_id) then
+      return tunebase_internal.job_json(v_id);
+    end if;
   end if;
   v_id := tunebase_internal.uuid7();
   v_status := tunebase_internal.waiting_status(
@@ -3853,7 +3858,7 @@ declare
   v_job tunebase.jobs;
 begin
   select * into v_job from tunebase.jobs where id = p_job_id and project_id = v_project_id;
-  perform tunebase_internal.lock_unvalidated_files(array[v_job.training_file, v_job.validation_file]);
+  perform tunebase_internal.lock_unvalidated_files(v_job.training_file, v_job.validation_file);
   select * into v_job from tunebase.jobs where id = p_job_id and project_id = v_project_id for no key update;
   if not found then
     perform tunebase_internal.raise_api_error('job_not_found');
@@ -3886,7 +3891,7 @@ declare
   v_unvalidated boolean;
 begin
   perform from tunebase.files where id in (p_training_file, p_validation_file) order by id for key share;
-  v_unvalidated := tunebase_internal.lock_unvalidated_files(array[p_training_file, p_validation_file]);
+  v_unvalidated := tunebase_internal.lock_unvalidated_files(p_training_file, p_validation_file);
   perform tunebase_internal.require_training_file(p_project_id, p_training_file, 'training_file');
   if p_validation_file is not null then
     perform tunebase_internal.require_training_file(p_project_id, p_validation_file, 'validation_file');
@@ -7630,7 +7635,7 @@ declare
 begin
   select * into strict v_job from tunebase.jobs where id = p_job_id;
   v_status := tunebase_internal.waiting_status(
-    tunebase_internal.lock_unvalidated_files(array[v_job.training_file, v_job.validation_file]), v_job.auto_start
+    tunebase_internal.lock_unvalidated_files(v_job.training_file, v_job.validation_file), v_job.auto_start
   );
   update tunebase.jobs
   set status = v_status, stage = null, estimated_finish = null, status_reason = null,
@@ -7710,11 +7715,11 @@ end $$;
 -- Share-locks the job's files whose validation has not finished. Returns true if there are any. With the lock, either this
 -- transaction or the end of a validation waits for the other, so that either that end sees the job, or this transaction sees
 -- the result. Files are locked before jobs everywhere; call it before you lock the job.
-create function tunebase_internal.lock_unvalidated_files(p_file_ids uuid[]) returns boolean
+create function tunebase_internal.lock_unvalidated_files(p_training_file uuid, p_validation_file uuid) returns boolean
 language plpgsql set search_path = ''
 as $$
 begin
-  perform from tunebase.files where id = any (p_file_ids) and status = 'uploaded' order by id for share;
+  perform from tunebase.files where id in (p_training_file, p_validation_file) and status = 'uploaded' order by id for share;
   return found;
 end $$;
 

@@ -12,14 +12,3 @@ export function webhookUrl(settings: Settings, attemptId: string): string {
   const token = deriveSecret(settings.masterKey, `runpod-webhook/${attemptId}`);
   return `${settings.supabaseUrl}/functions/v1/tunebase-callback/runpod/${attemptId}/${token}`;
 }
-
-/** Wakes the scheduler now instead of at its next timer tick. */
-export async function wakeScheduler(settings: Settings): Promise<void> {
-  const response = await fetch(`${settings.supabaseUrl}/functions/v1/tunebase-scheduler/tick`, {
-    method: "POST",
-    headers: { authorization: `Bearer ${deriveSecret(settings.masterKey, "scheduler")}` },
-    signal: AbortSignal.timeout(10_000),
-  });
-  await response.body?.cancel();
-  if (!response.ok) throw new Error(`waking the scheduler failed with status ${response.status}`);
-}

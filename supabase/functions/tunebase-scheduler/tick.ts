@@ -2,7 +2,7 @@
  * One tick: enforces spend caps, dispatches jobs, reconciles attempts, delivers events, validates files, evaluates models and
  * cleans up.
  */
-import { wakeScheduler } from "../_shared/urls.ts";
+import { wakeScheduler } from "../_shared/wake_scheduler.ts";
 import { rpc } from "../_shared/database/rpc.ts";
 import { ApiError } from "../_shared/errors.ts";
 import type { Platform } from "../_shared/platform.ts";

@@ -2,7 +2,7 @@
 import { buckets } from "../_shared/contracts/buckets.ts";
 import { rpc } from "../_shared/database/rpc.ts";
 import { unavailable } from "../_shared/storage.ts";
-import { wakeScheduler } from "../_shared/urls.ts";
+import { wakeScheduler } from "../_shared/wake_scheduler.ts";
 import type { concatBytes } from "./concat_bytes.ts";
 import type { ApiContext } from "./context.ts";
 import { checkWhole, sha256 } from "./converted_file.ts";

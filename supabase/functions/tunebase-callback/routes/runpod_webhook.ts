@@ -2,7 +2,7 @@
  * POST /runpod/{attempt}/{token}: RunPod reports that a run has ended. The webhook is unsigned, so it is only a hint to
  * reconcile the attempt, which reads /status. Responds with 200 to every valid token, or RunPod would send it again.
  */
-import { wakeScheduler } from "../../_shared/urls.ts";
+import { wakeScheduler } from "../../_shared/wake_scheduler.ts";
 import { rpc } from "../../_shared/database/rpc.ts";
 import { ApiError } from "../../_shared/errors.ts";
 import { deriveSecret, timingSafeEqual } from "../../_shared/secrets.ts";

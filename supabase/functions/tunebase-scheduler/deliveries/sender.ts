@@ -4,7 +4,7 @@
  */
 import * as z from "zod";
 import { logError } from "../../_shared/log.ts";
-import { wakeScheduler } from "../../_shared/urls.ts";
+import { wakeScheduler } from "../../_shared/wake_scheduler.ts";
 import { channelKinds } from "../../_shared/contracts/channels.ts";
 import { rpc } from "../../_shared/database/rpc.ts";
 import { channelAdapters, Message, type Sent } from "../../_shared/notifications.ts";

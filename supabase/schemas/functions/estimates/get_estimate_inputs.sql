@@ -24,6 +24,8 @@ begin
       'name', v_parent.name, 'hyperparameters', v_parent.manifest -> 'hyperparameters'
     ) end,
     'training', tunebase_internal.get_token_sample(p_training_file, v_model ->> 'tokenizer'),
-    'validation', tunebase_internal.get_token_sample(p_validation_file, v_model ->> 'tokenizer')
+    'validation', case when p_validation_file is not null then
+      tunebase_internal.get_token_sample(p_validation_file, v_model ->> 'tokenizer')
+    end
   );
 end $$;

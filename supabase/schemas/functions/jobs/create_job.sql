@@ -17,8 +17,11 @@ declare
   v_status text;
   v_messages text[];
 begin
-  if exists (select from tunebase.jobs where id = v_id and project_id = v_project_id) then
-    return tunebase_internal.job_json(v_id);
+  -- Nested: with null, Postgres plans the query again at every call, because an empty plan is cheaper than a cached one.
+  if v_id is not null then
+    if exists (select from tunebase.jobs where id = v_id and project_id = v_project_id) then
+      return tunebase_internal.job_json(v_id);
+    end if;
   end if;
   v_id := tunebase_internal.uuid7();
   v_status := tunebase_internal.waiting_status(

@@ -8,7 +8,7 @@ declare
   v_job tunebase.jobs;
 begin
   select * into v_job from tunebase.jobs where id = p_job_id and project_id = v_project_id;
-  perform tunebase_internal.lock_unvalidated_files(array[v_job.training_file, v_job.validation_file]);
+  perform tunebase_internal.lock_unvalidated_files(v_job.training_file, v_job.validation_file);
   select * into v_job from tunebase.jobs where id = p_job_id and project_id = v_project_id for no key update;
   if not found then
     perform tunebase_internal.raise_api_error('job_not_found');

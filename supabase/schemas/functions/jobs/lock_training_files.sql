@@ -8,7 +8,7 @@ declare
   v_unvalidated boolean;
 begin
   perform from tunebase.files where id in (p_training_file, p_validation_file) order by id for key share;
-  v_unvalidated := tunebase_internal.lock_unvalidated_files(array[p_training_file, p_validation_file]);
+  v_unvalidated := tunebase_internal.lock_unvalidated_files(p_training_file, p_validation_file);
   perform tunebase_internal.require_training_file(p_project_id, p_training_file, 'training_file');
   if p_validation_file is not null then
     perform tunebase_internal.require_training_file(p_project_id, p_validation_file, 'validation_file');

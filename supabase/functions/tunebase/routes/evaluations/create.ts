@@ -5,7 +5,7 @@ import { limits } from "../../../_shared/contracts/limits.ts";
 import { findPatternProblem } from "../../../_shared/contracts/patterns.ts";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import { ApiError } from "../../../_shared/errors.ts";
-import { wakeScheduler } from "../../../_shared/urls.ts";
+import { wakeScheduler } from "../../../_shared/wake_scheduler.ts";
 import { jsonBody, parseOrThrow, strictObject } from "../../../_shared/validation.ts";
 import type { ApiContext } from "../../context.ts";
 import { chooseRows, maxFileBytes } from "../../evaluations/file_rows.ts";

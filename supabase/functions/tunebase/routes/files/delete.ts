@@ -1,5 +1,5 @@
 /** DELETE /files/{id}: fails while an unfinished job uses the file. The scheduler deletes its object. */
-import { wakeScheduler } from "../../../_shared/urls.ts";
+import { wakeScheduler } from "../../../_shared/wake_scheduler.ts";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import type { ApiContext } from "../../context.ts";
 import { pathId, publicId } from "../../ids.ts";

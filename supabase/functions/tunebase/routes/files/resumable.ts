@@ -5,7 +5,7 @@
  */
 import { buckets } from "../../../_shared/contracts/buckets.ts";
 import * as z from "zod";
-import { wakeScheduler } from "../../../_shared/urls.ts";
+import { wakeScheduler } from "../../../_shared/wake_scheduler.ts";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import { ApiError } from "../../../_shared/errors.ts";
 import { unavailable } from "../../../_shared/storage.ts";

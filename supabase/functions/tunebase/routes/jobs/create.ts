@@ -1,5 +1,5 @@
 /** POST /fine_tuning/jobs: OpenAI's body, with additional hyperparameters. */
-import { wakeScheduler } from "../../../_shared/urls.ts";
+import { wakeScheduler } from "../../../_shared/wake_scheduler.ts";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import type { ApiContext } from "../../context.ts";
 import { exampleJob, JobBody, jobErrors, readJob } from "../../jobs/job_request.ts";

@@ -1,5 +1,5 @@
 /** POST /fine_tuning/jobs/{id}/cancel, /pause, /resume and /start. */
-import { wakeScheduler } from "../../../_shared/urls.ts";
+import { wakeScheduler } from "../../../_shared/wake_scheduler.ts";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import type { ErrorCode } from "../../../_shared/contracts/error_codes.ts";
 import type { ApiContext } from "../../context.ts";

@@ -1,6 +1,6 @@
 /** GET /models, GET and DELETE /models/{id}: base models and the project's fine-tuned models. Lists are not paginated. */
 import * as z from "zod";
-import { wakeScheduler } from "../../../_shared/urls.ts";
+import { wakeScheduler } from "../../../_shared/wake_scheduler.ts";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import type { ApiContext } from "../../context.ts";
 import { renderFineTune, renderModel } from "../../serializers/fine_tuning.ts";

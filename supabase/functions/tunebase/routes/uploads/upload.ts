@@ -3,7 +3,7 @@
  * hour. The resulting file is validated in the background.
  */
 import * as z from "zod";
-import { wakeScheduler } from "../../../_shared/urls.ts";
+import { wakeScheduler } from "../../../_shared/wake_scheduler.ts";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import { ApiError } from "../../../_shared/errors.ts";
 import { jsonBody, parseOrThrow, strictObject } from "../../../_shared/validation.ts";

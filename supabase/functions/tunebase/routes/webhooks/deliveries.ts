@@ -1,6 +1,6 @@
 /** /webhook_deliveries: the delivery log, and replays. */
 import * as z from "zod";
-import { wakeScheduler } from "../../../_shared/urls.ts";
+import { wakeScheduler } from "../../../_shared/wake_scheduler.ts";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import { jsonBody, parseOrThrow, strictObject } from "../../../_shared/validation.ts";
 import { eventTypes } from "../../../_shared/contracts/event_types.ts";

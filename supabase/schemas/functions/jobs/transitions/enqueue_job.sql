@@ -9,7 +9,7 @@ declare
 begin
   select * into strict v_job from tunebase.jobs where id = p_job_id;
   v_status := tunebase_internal.waiting_status(
-    tunebase_internal.lock_unvalidated_files(array[v_job.training_file, v_job.validation_file]), v_job.auto_start
+    tunebase_internal.lock_unvalidated_files(v_job.training_file, v_job.validation_file), v_job.auto_start
   );
   update tunebase.jobs
   set status = v_status, stage = null, estimated_finish = null, status_reason = null,
