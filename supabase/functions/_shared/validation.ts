@@ -1,4 +1,5 @@
 /** Request validation with zod. Errors name the field, its value and what to do. */
+import type { HonoRequest } from "hono";
 import * as z from "zod";
 import type { ErrorCode } from "./contracts/error_codes.ts";
 import { ApiError, maxProblems, type Problem } from "./errors.ts";
@@ -32,7 +33,7 @@ export function parseOrThrow<T>(
 }
 
 /** Reads a JSON body. An empty body is `{}`: the SDKs send POST requests without a body as JSON too. */
-export async function jsonBody(request: Request): Promise<unknown> {
+export async function jsonBody(request: HonoRequest): Promise<unknown> {
   const text = await request.text();
   if (text.trim() === "") return {};
   let json: unknown;

@@ -77,7 +77,7 @@ const Unsupported = z.object({
 
 /** Reads and validates a job request. Throws the same errors as creating the job. */
 export async function readJob(c: ApiContext) {
-  const json = await jsonBody(c.req.raw);
+  const json = await jsonBody(c.req);
   rejectUnsupported(json);
   const body = parseOrThrow(JobBody, json);
   const integrations = readIntegrations(body.integrations ?? [], c.get("platform").settings);

@@ -28,6 +28,7 @@ const Reserved = z.discriminatedUnion("state", [
   z.object({ state: z.literal("running") }),
   z.object({ state: z.literal("done"), request_hash: z.string(), answer: z.string() }),
 ]);
+const bytes = new TextEncoder();
 const StoredResponse = z.object({ status: z.number(), type: z.string(), body: z.string() });
 
 /** For a POST whose SQL records the request (`find_created_resource`). */
@@ -138,10 +139,9 @@ async function storableResponse(
   return [requestHash, await encrypt(masterKey, purpose, JSON.stringify(stored))];
 }
 
+/** Hono keeps the text for the route. */
 async function hashBody(c: Context<ApiEnv>, hash: BodyHash): Promise<string> {
-  const body = await c.req.raw.arrayBuffer();
-  hash.update(new Uint8Array(body));
-  c.req.raw = new Request(c.req.raw, { body });
+  hash.update(bytes.encode(await c.req.text()));
   return hash.digest();
 }
 

@@ -32,7 +32,7 @@ export const Update = strictObject({
 const time = (unix: number | null | undefined) => unix ? new Date(unix * 1000).toISOString() : unix;
 
 async function createApiKey(c: ApiContext): Promise<Response> {
-  const body = parseOrThrow(Create, await jsonBody(c.req.raw));
+  const body = parseOrThrow(Create, await jsonBody(c.req));
   const key = newKey();
   const row = await rpc(c.get("platform").db, "create_api_key", {
     caller: c.get("caller"),
@@ -66,7 +66,7 @@ async function getApiKey(c: ApiContext): Promise<Response> {
 
 async function updateApiKey(c: ApiContext): Promise<Response> {
   const id = keyId(c);
-  const { expires_at, ...body } = parseOrThrow(Update, await jsonBody(c.req.raw));
+  const { expires_at, ...body } = parseOrThrow(Update, await jsonBody(c.req));
   const changes = { ...body, expires_at: time(expires_at) };
   const args = { caller: c.get("caller"), id, changes };
   return shown(c, await rpc(c.get("platform").db, "update_api_key", args, ApiKeyRow));

@@ -41,7 +41,7 @@ export const Body = strictObject({
 
 async function createEvaluation(c: ApiContext): Promise<Response> {
   const { db, supabase, settings, waitUntil } = c.get("platform");
-  const body = parseOrThrow(Body, await jsonBody(c.req.raw));
+  const body = parseOrThrow(Body, await jsonBody(c.req));
   await checkPatterns(body.graders);
   const caller = c.get("caller");
   const file = await rpc(db, "get_evaluation_file", { caller, id: parseId("file", body.file) }, FileRow);

@@ -26,7 +26,7 @@ export const Body = strictObject({
 });
 
 async function createFromCompletions(c: ApiContext): Promise<Response> {
-  const { model, metadata, after, before, limit, filename } = parseOrThrow(Body, await jsonBody(c.req.raw));
+  const { model, metadata, after, before, limit, filename } = parseOrThrow(Body, await jsonBody(c.req));
   const text = await rpc(c.get("platform").db, "export_completions", {
     caller: c.get("caller"),
     filter: { model, metadata, created_after: after, created_before: before },

@@ -34,7 +34,7 @@ export const Body = strictObject({
 
 async function createResumableUpload(c: ApiContext): Promise<Response> {
   const { db, settings } = c.get("platform");
-  const body = parseOrThrow(Body, await jsonBody(c.req.raw));
+  const body = parseOrThrow(Body, await jsonBody(c.req));
   rejectTooLarge(body.bytes, Math.min(settings.maxFileBytes, maxBytes));
   const row = await rpc(db, "create_upload", {
     caller: c.get("caller"),

@@ -36,9 +36,9 @@ type Path = "chat/completions" | "completions";
 const openAfterMs = 2_000;
 
 const completeChat = async (c: ApiContext) =>
-  await complete(c, "chat/completions", readBody(ChatBody, await jsonBody(c.req.raw)));
+  await complete(c, "chat/completions", readBody(ChatBody, await jsonBody(c.req)));
 const completeText = async (c: ApiContext) =>
-  await complete(c, "completions", readBody(TextBody, await jsonBody(c.req.raw)));
+  await complete(c, "completions", readBody(TextBody, await jsonBody(c.req)));
 
 async function complete(c: ApiContext, path: Path, body: InferenceBody): Promise<Response> {
   const platform = c.get("platform");

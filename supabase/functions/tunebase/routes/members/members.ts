@@ -32,7 +32,7 @@ async function listMembers(c: ApiContext): Promise<Response> {
 
 async function inviteMember(c: ApiContext): Promise<Response> {
   const id = projectId(c);
-  const { email, role } = parseOrThrow(Invite, await jsonBody(c.req.raw));
+  const { email, role } = parseOrThrow(Invite, await jsonBody(c.req));
   const args = { caller: c.get("caller"), project_id: id, email, role };
   const row = await rpc(c.get("platform").db, "invite_member", args, InvitationRow);
   return c.json(renderInvitation(row), 202);
@@ -40,7 +40,7 @@ async function inviteMember(c: ApiContext): Promise<Response> {
 
 async function updateMember(c: ApiContext): Promise<Response> {
   const [id, userId] = [projectId(c), pathId("user", c.req.param("user_id"), "member_not_found")];
-  const { role } = parseOrThrow(Update, await jsonBody(c.req.raw));
+  const { role } = parseOrThrow(Update, await jsonBody(c.req));
   const args = { caller: c.get("caller"), project_id: id, user_id: userId, role };
   return c.json(renderMember(await rpc(c.get("platform").db, "update_member", args, MemberRow)));
 }

@@ -30,7 +30,7 @@ const ChannelToTest = ChannelRow.extend({
 /** POST /notification_channels `{kind, target, event_types?}`. A Slack URL is stored encrypted and never shown again. */
 async function createChannel(c: ApiContext): Promise<Response> {
   const { db, settings } = c.get("platform");
-  const { kind, target, event_types } = parseOrThrow(Create, await jsonBody(c.req.raw));
+  const { kind, target, event_types } = parseOrThrow(Create, await jsonBody(c.req));
   await rpc(db, "authorize", { caller: c.get("caller"), scope: "webhooks:write" });
   const id = uuid7();
   const where = await channelAdapters[kind].resolveTarget(settings, id, target);
@@ -55,7 +55,7 @@ async function listChannels(c: ApiContext): Promise<Response> {
 /** POST /notification_channels/{id} `{event_types?, enabled?}` */
 async function updateChannel(c: ApiContext): Promise<Response> {
   const id = channelId(c);
-  const changes = parseOrThrow(Update, await jsonBody(c.req.raw));
+  const changes = parseOrThrow(Update, await jsonBody(c.req));
   const args = { caller: c.get("caller"), id, changes };
   const row = await rpc(c.get("platform").db, "update_notification_channel", args, ChannelRow);
   c.set("version", row.version);

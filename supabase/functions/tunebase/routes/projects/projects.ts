@@ -43,7 +43,7 @@ async function listProjects(c: ApiContext): Promise<Response> {
 }
 
 async function createProject(c: ApiContext): Promise<Response> {
-  const { name } = parseOrThrow(Create, await jsonBody(c.req.raw));
+  const { name } = parseOrThrow(Create, await jsonBody(c.req));
   const { db } = c.get("platform");
   return shown(c, await rpc(db, "create_project", { caller: c.get("caller"), name }, ProjectRow));
 }
@@ -55,7 +55,7 @@ async function getProject(c: ApiContext): Promise<Response> {
 
 async function updateProject(c: ApiContext): Promise<Response> {
   const id = projectId(c);
-  const body = parseOrThrow(Update, await jsonBody(c.req.raw));
+  const body = parseOrThrow(Update, await jsonBody(c.req));
   const changes = {
     name: body.name,
     max_running: body.limits?.running,

@@ -30,7 +30,7 @@ export const Completion = strictObject({
 
 async function createUpload(c: ApiContext): Promise<Response> {
   const { db, settings } = c.get("platform");
-  const body = parseOrThrow(Body, await jsonBody(c.req.raw));
+  const body = parseOrThrow(Body, await jsonBody(c.req));
   rejectTooLarge(body.bytes, settings.maxFileBytes);
   const row = await rpc(db, "create_upload", {
     caller: c.get("caller"),
@@ -51,7 +51,7 @@ async function createUpload(c: ApiContext): Promise<Response> {
 async function completeUpload(c: ApiContext): Promise<Response> {
   const { db, settings, waitUntil } = c.get("platform");
   const id = pathId("upload", c.req.param("id"), "upload_not_found");
-  const { part_ids, md5 } = parseOrThrow(Completion, await jsonBody(c.req.raw));
+  const { part_ids, md5 } = parseOrThrow(Completion, await jsonBody(c.req));
   const parts = part_ids.map((part) => parseId("part", part)).filter((part) => part !== null);
   if (parts.length < part_ids.length) {
     throw ApiError.of("part_not_found", { param: "part_ids" });

@@ -65,7 +65,7 @@ export const Since = strictObject({ since: z.int().min(0).max(4_102_444_800) });
 async function replayEndpoint(c: ApiContext): Promise<Response> {
   const { db, settings, waitUntil } = c.get("platform");
   const id = endpointId(c);
-  const { since } = parseOrThrow(Since, await jsonBody(c.req.raw));
+  const { since } = parseOrThrow(Since, await jsonBody(c.req));
   const replayed = await rpc(db, "replay_webhook_endpoint", {
     caller: c.get("caller"),
     id,

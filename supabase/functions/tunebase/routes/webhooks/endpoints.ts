@@ -36,7 +36,7 @@ export const Update = strictObject({
 
 async function createEndpoint(c: ApiContext): Promise<Response> {
   const { db, settings } = c.get("platform");
-  const body = parseOrThrow(Create, await jsonBody(c.req.raw));
+  const body = parseOrThrow(Create, await jsonBody(c.req));
   await rpc(db, "authorize", { caller: c.get("caller"), scope: "webhooks:write" });
   const url = await allowedUrl(body.url, settings);
   const row = await rpc(db, "create_webhook_endpoint", {
@@ -68,7 +68,7 @@ async function getEndpoint(c: ApiContext): Promise<Response> {
 async function updateEndpoint(c: ApiContext): Promise<Response> {
   const { db, settings } = c.get("platform");
   const id = endpointId(c);
-  const body = parseOrThrow(Update, await jsonBody(c.req.raw) ?? {});
+  const body = parseOrThrow(Update, await jsonBody(c.req) ?? {});
   if (body.url !== undefined) await endpointRow(c, "webhooks:write");
   const changes = body.url === undefined ? body : { ...body, url: await allowedUrl(body.url, settings) };
   const row = await rpc(

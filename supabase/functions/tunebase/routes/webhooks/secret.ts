@@ -13,7 +13,7 @@ export const Body = strictObject({ keep_old_secret_active_for_24_hours: z.boolea
 async function rotateSecret(c: ApiContext): Promise<Response> {
   const { db, settings } = c.get("platform");
   const id = endpointId(c);
-  const body = parseOrThrow(Body, await jsonBody(c.req.raw) ?? {});
+  const body = parseOrThrow(Body, await jsonBody(c.req) ?? {});
   const row = await rpc(db, "rotate_webhook_secret", {
     caller: c.get("caller"),
     id,

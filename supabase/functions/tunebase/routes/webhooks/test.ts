@@ -16,7 +16,7 @@ export const Body = strictObject({
 
 async function testEndpoint(c: ApiContext): Promise<Response> {
   const { settings } = c.get("platform");
-  const { event_type } = parseOrThrow(Body, await jsonBody(c.req.raw));
+  const { event_type } = parseOrThrow(Body, await jsonBody(c.req));
   const row = await endpointRow(c, "webhooks:write");
   const id = publicId("webhookEvent", uuid7());
   const body = sampleEvent(event_type, id);
