@@ -118,7 +118,7 @@ async function send(port: number, request: Uint8Array, seconds: number): Promise
       const begin = performance.now();
       await writeAll(connection, request);
       const { status, body } = await answers.next();
-      if (status !== 200) throw new Error(`a create was answered ${status} ${body}`);
+      if (status !== 200) throw new Error(`a create was answered ${status} ${body()}`);
       ms.push(performance.now() - begin);
     }
     return ms;

@@ -2,10 +2,10 @@
  * Workers that send as fast as they get responses, over keep-alive HTTP/1.1 connections. They share the measured cores,
  * unlike real workers; hence bare sockets (fetch used eight times the CPU), and calls signed before a round begins.
  */
+import { Buffer } from "node:buffer";
 import { createHmac } from "node:crypto";
 import { type Held, report } from "./attempts.ts";
 
-const text = new TextDecoder();
 const bytes = new TextEncoder();
 
 /** An attempt's worker, reused across rounds. */
@@ -42,9 +42,10 @@ export async function sendReports(
     while (performance.now() < end) {
       worker.sequence += 1;
       await writeAll(connection, ready[place]?.[count] ?? signedReport(path, worker.held, worker.sequence));
-      const answer = await answers.next();
-      if (answer.status !== 200 || !answer.body.includes('"directive":"continue"')) {
-        throw new Error(`a report was answered ${answer.status} ${answer.body}`);
+      const { status, body } = await answers.next();
+      const answer = body();
+      if (status !== 200 || !answer.includes('"directive":"continue"')) {
+        throw new Error(`a report was answered ${status} ${answer}`);
       }
       count += 1;
     }
@@ -73,23 +74,23 @@ function signedReport(path: string, held: Held, sequence: number): Uint8Array {
 
 /** Reads responses with a Content-Length, which counts bytes, as all JSON responses of the functions have. */
 export class Answers {
-  #buffer = new Uint8Array(65_536);
+  readonly #buffer = Buffer.alloc(65_536);
   #filled = 0;
 
   constructor(private readonly connection: Deno.Conn) {}
 
-  async next(): Promise<{ status: number; body: string }> {
+  /** The next response. `body` decodes its body, at most until the next call: one that is not read costs nothing. */
+  async next(): Promise<{ status: number; body: () => string }> {
     for (;;) {
       const seen = this.#buffer.subarray(0, this.#filled);
-      // Headers are ASCII: up to their end, characters are bytes.
-      const head = text.decode(seen).split("\r\n\r\n", 1)[0] ?? "";
-      const start = head.length + 4;
-      if (seen.length >= start) {
+      const start = seen.indexOf("\r\n\r\n") + 4;
+      if (start >= 4) {
+        const head = seen.toString("latin1", 0, start);
         const length = Number(/content-length: (\d+)/i.exec(head)?.[1] ?? NaN);
         if (Number.isNaN(length)) throw new Error(`an answer without content-length:\n${head}`);
         if (seen.length >= start + length) {
           this.#filled = 0; // one call at a time: no bytes of the next response
-          return { status: Number(head.slice(9, 12)), body: text.decode(seen.subarray(start)) };
+          return { status: Number(head.slice(9, 12)), body: () => seen.toString("utf8", start) };
         }
       }
       const read = await this.connection.read(this.#buffer.subarray(this.#filled));
