@@ -459,7 +459,14 @@ const badJobs: [string, unknown, number, string, string][] = [
     "integrations",
     "TUNEBASE_HUB_NAMESPACES",
   ],
-  ["that is a list", [], 400, "", "must be of type object"],
+  ["that is a list", [], 400, "", "must be an object"],
+  [
+    "with half an epoch",
+    hyper({ n_epochs: 0.5 }),
+    400,
+    "hyperparameters.n_epochs",
+    'hyperparameters.n_epochs = 0.5: must be an integer or "auto"',
+  ],
 ];
 for (const [what, body, status, param, detail] of badJobs) {
   Deno.test(`a job ${what} is rejected, and nothing is written`, async () => {

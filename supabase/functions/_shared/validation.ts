@@ -70,6 +70,17 @@ function problem(path: PropertyKey[], value: unknown, message: string): Problem 
   };
 }
 
+const must = "must be ";
+const typeNames: Partial<Record<string, string>> = {
+  string: "a string",
+  number: "a number",
+  int: "an integer",
+  boolean: "true or false",
+  array: "an array",
+  object: "an object",
+  record: "an object",
+};
+
 function sentence(issue: z.core.$ZodIssue): string {
   switch (issue.code) {
     case "too_small":
@@ -83,10 +94,13 @@ function sentence(issue: z.core.$ZodIssue): string {
     case "invalid_value":
       return `must be ${issue.values.map((value) => JSON.stringify(value)).join(" or ")}`;
     case "invalid_type":
-      return `must be of type ${issue.expected}`;
+      return `must be ${typeNames[issue.expected] ?? `of type ${issue.expected}`}`;
     case "invalid_union": {
-      const options = issue.errors.flatMap((errors) => errors.map(sentence));
-      return [...new Set(options)].join(", or ") || issue.message;
+      const options = [...new Set(issue.errors.flatMap((errors) => errors.map(sentence)))];
+      if (options.length === 0) return issue.message;
+      return options.every((option) => option.startsWith(must))
+        ? must + options.map((option) => option.slice(must.length)).join(" or ")
+        : options.join(", or ");
     }
     default:
       return issue.message;
@@ -104,6 +118,7 @@ function valueAt(input: unknown, path: PropertyKey[]): unknown {
 const shortText = (text: string) => text.length > 200 ? `${text.slice(0, 197).toWellFormed()}…` : text;
 const clip = (value: unknown) => (JSON.stringify(value) ?? "").length > 200 ? undefined : value;
 const short = (value: unknown) => {
-  const text = JSON.stringify(value) ?? String(value);
+  // A number such as 1e400 is parsed as Infinity, for which JSON has no notation.
+  const text = typeof value === "number" ? String(value) : JSON.stringify(value) ?? String(value);
   return text.length > 80 ? `${text.slice(0, 77).toWellFormed()}…` : text;
 };
