@@ -122,6 +122,15 @@ Deno.test("an evaluation sends every row to every model, scores the answers, and
   assertEquals(listed.data[0].id, created.body.id);
 });
 
+Deno.test("a row with a NUL character is evaluated", async () => {
+  const file = await upload(ada, row("a\0b", { content: "c\0" }));
+  const { status } = await post(ada, { models: [base], file });
+  assertEquals(status, 201);
+  const [stored] = await sql<{ text: string }[]>`
+    select prompt::text || expected as text from tunebase.evaluation_rows order by evaluation_id desc limit 1`;
+  assert(stored?.text.includes("a\uFFFDb"), stored?.text);
+});
+
 Deno.test("requests to a loading model and of a crashed tick are retried, and each answer is charged once", async () => {
   const { body: { id } } = await post(ada, { models: [base], file: await upload(ada) });
   inference.answer = () => new Response("no workers", { status: 503 });

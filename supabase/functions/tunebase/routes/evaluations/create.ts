@@ -5,6 +5,7 @@ import { limits } from "../../../_shared/contracts/limits.ts";
 import { findPatternProblem } from "../../../_shared/contracts/patterns.ts";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import { ApiError } from "../../../_shared/errors.ts";
+import { cleanJson } from "../../../_shared/text.ts";
 import { wakeScheduler } from "../../../_shared/wake_scheduler.ts";
 import { jsonBody, parseOrThrow, strictObject } from "../../../_shared/validation.ts";
 import type { ApiContext } from "../../context.ts";
@@ -61,7 +62,7 @@ async function createEvaluation(c: ApiContext): Promise<Response> {
       sampling: { temperature, max_completion_tokens, seed },
       metadata,
       file_rows: fileRows,
-      rows,
+      rows: cleanJson(rows), // a file's texts may contain NUL, which Postgres cannot store
     },
   }, EvaluationRow);
   waitUntil(wakeScheduler(settings));
