@@ -3045,7 +3045,7 @@ end $$;
 
 -- schemas/functions/inference/export_completions.sql
 -- The newest p_limit stored completions that match a filter (select_completions) and fit in p_max_bytes, as chat rows for
--- training, oldest first. Omits truncated answers. Raises no_completions_found.
+-- training, oldest first, with OpenAI's role "developer" as "system". Omits truncated answers. Raises no_completions_found.
 create function tunebase_internal.export_completions(p_caller jsonb, p_filter jsonb, p_limit integer, p_max_bytes integer)
 returns text
 language plpgsql security definer set search_path = ''
@@ -3056,7 +3056,12 @@ declare
 begin
   with newest as (
     select c.id, (
-      jsonb_build_object('messages', c.messages || jsonb_build_array(c.answer))
+      jsonb_build_object('messages', (
+        select coalesce(
+          jsonb_agg(case when m ->> 'role' = 'developer' then m || '{"role": "system"}' else m end order by place), '[]'
+        )
+        from jsonb_array_elements(c.messages) with ordinality e (m, place)
+      ) || jsonb_build_array(c.answer))
       || case when c.tools is null then '{}' else jsonb_build_object('tools', c.tools) end
     )::text as line
     from tunebase_internal.select_completions(v_project_id, p_filter) c

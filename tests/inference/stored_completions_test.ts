@@ -174,6 +174,24 @@ Deno.test("matching completions become a training file; none is an error", async
   assertEquals((await fromCompletions(user)).error.code, "no_completions_found");
 });
 
+Deno.test("a developer message becomes a system message, which training files have", async () => {
+  const user = await storingUser();
+  inference.answer = complete(["Fine"]);
+  await user.openai.chat.completions.create({
+    model,
+    messages: [{ role: "developer", content: "Be brief" }, { role: "user", content: "hi" }],
+    store: true,
+  });
+  const { status, id } = await fromCompletions(user);
+  assertEquals(status, "processed");
+  const [row] = await rowsOf(user, id);
+  assertEquals(row.messages.map(({ role, content }: { role: string; content: string }) => [role, content]), [
+    ["system", "Be brief"],
+    ["user", "hi"],
+    ["assistant", "Fine"],
+  ]);
+});
+
 Deno.test("many completions become a file that is validated in the background", async () => {
   const user = await storingUser();
   inference.answer = complete(["word ".repeat(20_000)]);
