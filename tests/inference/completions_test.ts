@@ -177,7 +177,11 @@ Deno.test("an unknown field is rejected by name, and never reaches the engine", 
     const { param } = await assertRejects(() => send({ [field]: "x" }), OpenAI.BadRequestError);
     assertEquals(param, field);
   }
-  for (const wrong of [{ n: 17 }, { temperature: 3 }, { messages: [] }, { model: "x".repeat(301) }]) {
+  for (
+    const wrong of [{ n: 17 }, { temperature: 3 }, { messages: [] }, { model: "x".repeat(301) }, {
+      logit_bias: { x: 1 },
+    }]
+  ) {
     await assertRejects(() => send(wrong), OpenAI.BadRequestError);
   }
   assertEquals(inference.requests.length, before);
