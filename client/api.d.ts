@@ -1066,7 +1066,7 @@ export interface paths {
     get: operations["getApiKey"];
     put?: never;
     /**
-     * Rename an API key, reduce its scopes, or set its expiry
+     * Change an API key's name, scopes or expiry
      * @description Requires the scope `project:admin`.
      */
     post: operations["updateApiKey"];

@@ -128,7 +128,7 @@ export const routes = [
     method: "POST",
     path: "/api_keys/{id}",
     id: "updateApiKey",
-    summary: "Rename an API key, reduce its scopes, or set its expiry",
+    summary: "Change an API key's name, scopes or expiry",
     scope: "project:admin",
     body: Update,
     example: { name: "ci, old" },
