@@ -21,10 +21,10 @@ const sampling = {
   top_p: z.number().min(0).max(1).nullish(),
   presence_penalty: penalty.nullish(),
   frequency_penalty: penalty.nullish(),
-  logit_bias: z.record(z.string(), z.number().min(-100).max(100)).refine(
-    (bias) => Object.keys(bias).every((token) => /^\d{1,9}$/.test(token)),
-    'must have token ids as keys, such as {"1234": -100}',
-  ).nullish(),
+  logit_bias: z.record(z.string().regex(/^\d{1,9}$/), z.number().min(-100).max(100), {
+    error: ({ code }) =>
+      code === "invalid_key" ? 'must have a token id as key, such as {"1234": -100}' : undefined,
+  }).nullish(),
   max_tokens: tokens.nullish(),
   // vLLM's.
   top_k: z.int().min(-1).nullish(),
