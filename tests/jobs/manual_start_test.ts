@@ -2,6 +2,7 @@
 import { assert, assertEquals, assertRejects } from "#assert";
 import OpenAI from "openai";
 import { startTunebase, type TestUser } from "../support/test_server.ts";
+import { copyJobs } from "../support/job_copies.ts";
 import { createJob, FakeWorker, latestAttempt } from "../support/fake_worker.ts";
 
 const tunebase = await startTunebase();
@@ -107,4 +108,32 @@ Deno.test("a queued job shows its position in the project and overall, and why i
   );
   await user.openai.fineTuning.jobs.cancel(third.id);
   assertEquals(more(await jobNow(user, third), "status_reason"), null);
+});
+
+Deno.test("in a long queue, positions stop at 101, and only the head of the queue is read", async () => {
+  await sql`delete from tunebase.jobs`;
+  const [user, other] = [await tunebase.user(), await tunebase.user()];
+  await createJob(user);
+  await sql`update tunebase.projects set max_jobs = null where id = ${user.projectId}`;
+  await copyJobs(sql, 3000, [user.projectId]);
+  await createJob(other);
+  const jobs = [await createJob(user), await createJob(other)] as const;
+  assertEquals([more(await jobNow(user, jobs[0]), "queue"), more(await jobNow(other, jobs[1]), "queue")], [
+    { position: 101, position_in_project: 101 },
+    { position: 101, position_in_project: 2 },
+  ]);
+  // The table has no statistics: the planner must not need them.
+  const read = await sql.begin(async (transaction) => {
+    const entries = async () => {
+      const [row] = await transaction<{ read: number }[]>`
+        select sum(pg_stat_get_xact_tuples_returned(indexrelid))::integer as read from pg_index
+        where indrelid = 'tunebase.jobs'::regclass and indexrelid <> 'tunebase.jobs_pkey'::regclass`;
+      return row?.read ?? NaN;
+    };
+    const before = await entries();
+    await transaction`select tunebase_internal.queue_position(j) from tunebase.jobs j
+      where id = (select id from tunebase.jobs order by id desc limit 1)`;
+    return await entries() - before;
+  });
+  assert(read >= 100 && read <= 250, `${read} index entries`);
 });

@@ -17,7 +17,7 @@ declare
   v_status text;
   v_messages text[];
 begin
-  -- Nested: with null, Postgres plans the query again at every call, because an empty plan is cheaper than a cached one.
+  -- Nested, because Postgres would plan the query at every call: the plan for a null ID is cheaper than the generic one.
   if v_id is not null then
     if exists (select from tunebase.jobs where id = v_id and project_id = v_project_id) then
       return tunebase_internal.job_json(v_id);
