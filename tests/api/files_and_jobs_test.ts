@@ -467,6 +467,13 @@ const badJobs: [string, unknown, number, string, string][] = [
     "hyperparameters.n_epochs",
     'hyperparameters.n_epochs = 0.5: must be an integer or "auto"',
   ],
+  [
+    "with a number that is too large for JSON's readers",
+    `{"model": "${model}", "training_file": "${file}", "hyperparameters": {"n_epochs": 1e400}}`,
+    400,
+    "hyperparameters.n_epochs",
+    "hyperparameters.n_epochs = Infinity: must be",
+  ],
 ];
 for (const [what, body, status, param, detail] of badJobs) {
   Deno.test(`a job ${what} is rejected, and nothing is written`, async () => {

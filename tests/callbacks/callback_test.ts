@@ -175,6 +175,11 @@ Deno.test("a forged, unsigned or foreign callback is a 401 and changes nothing",
   await bare.body?.cancel();
   assertEquals(bare.status, 401);
   assertEquals((await jobNow(job)).status, "queued");
+  // The same holds once a call has been verified, whose key is kept.
+  await worker.claim();
+  const report = await worker.send("report", body, "whsec_" + btoa("0".repeat(32)));
+  await report.body?.cancel();
+  assertEquals(report.status, 401);
 });
 
 Deno.test("a callback that violates the protocol is a 400 that names the field", async () => {
