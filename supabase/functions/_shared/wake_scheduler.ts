@@ -3,7 +3,7 @@ import type { Settings } from "./platform.ts";
 import { deriveSecret } from "./secrets.ts";
 
 /** How long a wake-up waits for one that is in flight, which can take as long as its tick. */
-const mostWaitMs = 100;
+const maxWaitMs = 100;
 
 interface Wakes {
   inFlight: Promise<void> | null;
@@ -20,7 +20,7 @@ export function wakeScheduler(settings: Settings): Promise<void> {
   const state = wakes.get(settings) ?? { inFlight: null, next: null };
   wakes.set(settings, state);
   if (state.inFlight === null) return send(settings, state);
-  return state.next ??= settled(state.inFlight, mostWaitMs).then(() => {
+  return state.next ??= settled(state.inFlight, maxWaitMs).then(() => {
     state.next = null;
     return send(settings, state);
   });
