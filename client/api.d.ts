@@ -35,7 +35,7 @@ export interface paths {
     put?: never;
     /**
      * Create a training file from stored chat completions
-     * @description Each completion becomes a chat row: its messages, its tools and the first choice. Truncated answers are omitted, and so are the oldest completions if the file would exceed 16 MiB. Requires the scope `files:write`.
+     * @description Each completion becomes a chat row: its messages (`developer` as `system`), its tools and the first choice. Truncated answers are omitted, and so are the oldest completions if the file would exceed 16 MiB. Requires the scope `files:write`.
      */
     post: operations["createFileFromCompletions"];
     delete?: never;

@@ -57,8 +57,8 @@ export const routes = [
     id: "createFileFromCompletions",
     summary: "Create a training file from stored chat completions",
     description:
-      "Each completion becomes a chat row: its messages, its tools and the first choice. Truncated answers are omitted, and " +
-      "so are the oldest completions if the file would exceed 16 MiB.",
+      "Each completion becomes a chat row: its messages (`developer` as `system`), its tools and the first choice. Truncated " +
+      "answers are omitted, and so are the oldest completions if the file would exceed 16 MiB.",
     scope: "files:write",
     body: Body,
     example: { model: "ft:SmolLM2-135M-Instruct:acme:support:0f1e2d3c", metadata: { rating: "good" } },
